@@ -1,0 +1,1 @@
+"""muster: one hyperparameter search over scattered machines. Floor 0: learning."""

@@ -1,0 +1,1 @@
+"""Sequences in: readers, cleaning, windows, folds, fingerprints."""

@@ -1,0 +1,29 @@
+"""Every exception class of muster."""
+
+from __future__ import annotations
+
+
+class MusterError(Exception):
+    """A fault that muster knows; its message says what, where and how to mend it."""
+
+    exit_code = 1
+
+
+class UserError(MusterError):
+    """The user's input is at fault."""
+
+    exit_code = 2
+
+
+class Unavailable(MusterError):
+    """The database or the network is away; the same call may succeed later."""
+
+    exit_code = 3
+
+
+class LeaseLost(MusterError):
+    """The attempt's lease belongs to somebody else by now: drop the attempt quietly."""
+
+
+class NonFiniteLoss(MusterError):
+    """Training diverged: the loss is NaN or infinite. The trial is pruned with this reason."""

@@ -1,0 +1,1 @@
+"""Floor 1: what the machines share, behind one database URL."""
