@@ -1,0 +1,44 @@
+# Every target works on a machine that has only Python 3.11+ and make (up and down: Docker).
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench bench-training up down lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("muster needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+run: .venv/installed  ## search JapaneseVowels, vote, and leave the results in runs/quickstart
+	$(BIN)/muster run examples/japanese_vowels.toml --space search_spaces/quickstart.toml --trials 12 --workers 2 --out runs/quickstart
+
+test: .venv/installed  ## run the whole test suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: .venv/installed  ## lint, types and the floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: bench-training  ## every benchmark
+
+bench-training: .venv/installed  ## epoch times against a plain DataLoader loop
+	$(BIN)/python -m benchmarks.training
+
+up:  ## the stack: MySQL, four workers, dashboard on http://127.0.0.1:8080
+	docker compose up --build --scale worker=4
+
+down:  ## stop the stack; its data stays
+	docker compose down
+
+lock: .venv/installed  ## write requirements.lock anew from what is installed
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' | sort -f > requirements.lock
+
+clean:  ## remove the environment; runs and databases stay
+	rm -rf .venv

@@ -1,0 +1,73 @@
+"""Settings from the environment: the one place that reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from muster.errors import UserError
+
+PREFIX = "MUSTER_"
+# The compose file reads these; they may stand in the same environment.
+COMPOSE_ONLY = frozenset({"MUSTER_DB_PORT", "MUSTER_DASHBOARD_PORT", "MUSTER_TRIALS"})
+
+
+class Settings(BaseModel):
+    """What an operator may set; each field is the variable MUSTER_<FIELD>."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    db_url: str = Field("sqlite:///muster.db", description="the shared database")
+    db_password_file: Path | None = Field(
+        None, description="file that holds the password which the URL leaves out"
+    )
+    data: Path | None = Field(
+        None, description="folder that relative paths in dataset files start from"
+    )
+    cache_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_cache_dir("muster")),
+        description="folder of fetched datasets",
+    )
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    threads: int | None = Field(None, ge=1, description="CPU threads of one worker")
+    lease_seconds: float = Field(60.0, gt=0, description="how long a silent worker keeps a trial")
+    heartbeat_seconds: float = Field(
+        5.0, gt=0, description="how often a worker reports and extends its lease"
+    )
+    checkpoint_seconds: float = Field(30.0, gt=0, description="time between two checkpoints")
+    max_attempts: int = Field(3, ge=1, description="attempts before a trial is told FAIL")
+    keep_weights: int = Field(20, ge=1, description="best trials that keep their weights")
+
+
+def variables() -> dict[str, str]:
+    """Every variable and what it means, for the help texts and the docs."""
+    return {
+        PREFIX + name.upper(): field.description or ""
+        for name, field in Settings.model_fields.items()
+    }
+
+
+def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read MUSTER_* variables. Raises UserError that names every bad one at once."""
+    source = os.environ if environment is None else environment
+    given = {key: value for key, value in source.items() if key.startswith(PREFIX)}
+    known = variables()
+    problems = [
+        f"{key}: unknown; known are {', '.join(known)}"
+        for key in given
+        if key not in known and key not in COMPOSE_ONLY
+    ]
+    fields = {key.removeprefix(PREFIX).lower(): given[key] for key in known if given.get(key)}
+    try:
+        settings = Settings.model_validate(fields)
+    except ValidationError as error:
+        problems += [
+            f"{PREFIX}{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
+        ]
+    if problems:
+        raise UserError("bad settings in the environment; mend or unset:\n  " + "\n  ".join(problems))
+    return settings
