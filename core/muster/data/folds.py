@@ -1,0 +1,78 @@
+"""Folds for cross-validation, made once and frozen in the study's contract."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+from muster.data.dataset import Dataset
+from muster.errors import UserError
+
+OUTSIDE = -1
+
+
+def make_folds(dataset: Dataset, *, folds: int, seed: int) -> NDArray[np.int64]:
+    """(len(dataset),) fold number of each labelled training sequence, -1 for all others.
+
+    Stratified by class; where the dataset has groups, no group lies in two folds. UserError for
+    one class alone, fewer sequences of a class than folds, or fewer groups than folds.
+    """
+    index = dataset.train_index
+    labels = dataset.labels[index]
+    groups = dataset.groups[index] if dataset.groups is not None else None
+    _check(dataset, labels, groups, folds)
+    numbers = np.full(len(dataset), OUTSIDE, dtype=np.int64)
+    if groups is None:
+        splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    else:
+        splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    for fold, (_, validation) in enumerate(splitter.split(np.zeros(len(index)), labels, groups)):
+        numbers[index[validation]] = fold
+    _check_made(dataset, numbers[index], labels, folds)
+    return numbers
+
+
+def _check(
+    dataset: Dataset, labels: NDArray[np.int64], groups: NDArray[np.int64] | None, folds: int
+) -> None:
+    name, classes = dataset.name, dataset.schema.classes
+    if folds < 2:
+        raise UserError(f"{folds} folds: cross-validation needs at least 2; ask for more")
+    counts = np.bincount(labels, minlength=len(classes))
+    if np.count_nonzero(counts) < 2:
+        only = [label for label, count in zip(classes, counts, strict=True) if count]
+        raise UserError(
+            f"{name}: the training sequences have the class {', '.join(only) or '(none)'} alone; "
+            "two classes at least are needed to tell apart"
+        )
+    few = [
+        f"{label} ({count})" for label, count in zip(classes, counts, strict=True) if count < folds
+    ]
+    if few:
+        raise UserError(
+            f"{name}: fewer training sequences than the {folds} folds in class {', '.join(few)}; "
+            "ask for fewer folds, add sequences or leave the class out"
+        )
+    if groups is not None and len(np.unique(groups)) < folds:
+        raise UserError(
+            f"{name}: {len(np.unique(groups))} groups for {folds} folds; ask for fewer folds"
+        )
+
+
+def _check_made(
+    dataset: Dataset, numbers: NDArray[np.int64], labels: NDArray[np.int64], folds: int
+) -> None:
+    """Each fold has sequences, and each of their classes is left in its training part."""
+    for fold in range(folds):
+        if not (numbers == fold).any():
+            raise UserError(
+                f"{dataset.name}: the groups leave fold {fold} empty; ask for fewer folds"
+            )
+        lost = set(labels[numbers == fold].tolist()) - set(labels[numbers != fold].tolist())
+        if lost:
+            names = ", ".join(dataset.schema.classes[label] for label in sorted(lost))
+            raise UserError(
+                f"{dataset.name}: class {names} lies in one group alone, so that no model can "
+                "learn it without that group; leave it out or group otherwise"
+            )

@@ -1,0 +1,79 @@
+"""Wide CSV: a row for each sequence, no header, the values channel by channel, the label last."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from muster.data.formats.tables import (
+    header_row,
+    read_headless,
+    require_file,
+    to_numbers,
+    to_texts,
+)
+from muster.data.part import Part, Request, Texts, as_texts, numbered, unlabelled
+from muster.errors import UserError
+
+DEFAULT_CHANNELS = ("value",)
+
+
+def read(request: Request) -> Part:
+    """The rows in order; a test or input file may lack the label column.
+
+    Training rows end with their label; of later files, the description's steps say whether the
+    last column is one.
+    """
+    path = request.values
+    channels = request.description.columns.channels or DEFAULT_CHANNELS
+    require_file(path)
+    width = len(header_row(path))
+    steps, is_labelled = _shape(request, width, len(channels))
+    frame = read_headless(path)
+    values = to_numbers(
+        frame if not is_labelled else frame.iloc[:, :-1], path, first_line=1
+    ).reshape(len(frame), len(channels), steps)
+    keep = [channels.index(name) for name in request.channels or _kept(request, channels)]
+    labels = unlabelled(len(frame))
+    if is_labelled and request.role != "input":
+        labels = _labels(to_texts(frame[width - 1]))
+    return Part(
+        path=path,
+        channels=tuple(channels[position] for position in keep),
+        values=np.ascontiguousarray(values[:, keep].transpose(0, 2, 1)).reshape(-1, len(keep)),
+        lengths=np.full(len(frame), steps, dtype=np.int64),
+        identifiers=numbered(len(frame)),
+        labels=labels,
+        steps=steps,
+    )
+
+
+def _kept(request: Request, channels: tuple[str, ...]) -> list[str]:
+    return [name for name in channels if name not in request.description.columns.exclude]
+
+
+def _shape(request: Request, width: int, channels: int) -> tuple[int, bool]:
+    """Steps of a sequence, and whether the rows end with a label."""
+    steps = request.description.steps
+    if request.role == "train":
+        found, rest = divmod(width - 1, channels)
+        if rest or not found or (steps is not None and found != steps):
+            expected = f" of {steps} steps" if steps is not None else ""
+            raise UserError(
+                f"{request.values}: {width} columns are not {channels} channels{expected} and a "
+                "label; mend [columns] channels, steps or the file"
+            )
+        return found, True
+    if steps is None or width not in {steps * channels, steps * channels + 1}:
+        raise UserError(
+            f"{request.values}: has {width} columns where the training data has {channels} "
+            f"channel(s) of {steps} steps, with or without a label; mend the file"
+        )
+    return steps, width == steps * channels + 1
+
+
+def _labels(texts: Texts) -> Texts:
+    """Class numbers as written by other tools: "0.000e+00" is class "0"."""
+    try:
+        return as_texts(np.array([text or "nan" for text in texts], dtype=np.float64))
+    except ValueError:
+        return texts
