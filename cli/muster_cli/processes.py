@@ -1,0 +1,126 @@
+"""Worker processes on this machine, watched until their study is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy import Engine
+
+from muster.errors import MusterError, UserError
+from muster.settings import Settings
+from muster_cli.console import progress as console
+from muster_db import trials
+from muster_db.study import Study
+from muster_db.summary import StudySummary, summarise
+
+LOOK_SECONDS = 0.5
+# docker stop grants 10 s; a worker needs no longer to save and give its trial back.
+STOP_SECONDS = 10.0
+
+
+class Stopped(MusterError):
+    """The user asked to stop; what was told stays, and running again goes on."""
+
+    exit_code = 130
+
+
+def search(
+    engine: Engine, study: Study, *, url: str, settings: Settings, workers: int, logs: Path
+) -> None:
+    """Run workers until every trial of the study is told.
+
+    Raises UserError when all workers ended before that, Stopped after Ctrl-C or SIGTERM.
+    """
+    from muster_worker.signals import stop_on_signals  # noqa: PLC0415 - late, as in worker.py
+
+    if summarise(engine, study).progress.is_finished:
+        console.print(f"study {study.name}: all {study.budget} trials are told")
+        return
+    logs.mkdir(parents=True, exist_ok=True)
+    threads = settings.threads or max(1, (os.cpu_count() or 1) // workers)
+    with stop_on_signals() as stop, _processes(study, url, workers, threads, logs) as processes:
+        _watch(engine, study, processes, stop)
+        if stop.is_set():
+            raise Stopped(f"stopped; the same command goes on with study {study.name}")
+        if not summarise(engine, study).progress.is_finished:
+            raise UserError(
+                f"every worker ended before the study was told; the last lines of {logs}/:\n"
+                + _last_lines(logs)
+            )
+
+
+@contextmanager
+def _processes(
+    study: Study, url: str, workers: int, threads: int, logs: Path
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Start the workers; at the end ask those that still run to stop, and see them out."""
+    # The URL may hold a password: it travels in the environment, never on a command line.
+    environment = os.environ | {"MUSTER_DB_URL": url, "OMP_NUM_THREADS": str(threads)}
+    command = [sys.executable, "-m", "muster_cli", "worker", "--study", study.name]
+    command += ["--threads", str(threads)]
+    processes = []
+    for number in range(workers):
+        with (logs / f"worker-{number}.log").open("wb") as log:
+            processes.append(
+                # A session of its own: Ctrl-C reaches this process alone, which passes it on once.
+                subprocess.Popen(
+                    command, env=environment, stderr=log, stdout=log, start_new_session=True
+                )
+            )
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            try:
+                process.wait(timeout=STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _watch(
+    engine: Engine, study: Study, processes: list[subprocess.Popen[bytes]], stop: Event
+) -> None:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} trials  {task.fields[news]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
+        task = bar.add_task(study.name, total=study.budget, news="starting workers")
+        told = -1
+        while not stop.wait(LOOK_SECONDS):
+            trials.reap(engine)
+            summary = summarise(engine, study)
+            news = _news(study, summary)
+            bar.update(task, completed=summary.progress.told, news=news)
+            if summary.progress.told != told and not console.is_terminal:
+                console.print(f"{study.name}: {summary.progress.told}/{study.budget} trials  {news}")
+            told = summary.progress.told
+            if summary.progress.is_finished or all(each.poll() is not None for each in processes):
+                return
+
+
+def _news(study: Study, summary: StudySummary) -> str:
+    running = f"{summary.progress.running} running"
+    if summary.best_value is None:
+        return running
+    return f"best {study.contract.metric} {summary.best_value:.4f} (trial {summary.best_number}), {running}"
+
+
+def _last_lines(logs: Path) -> str:
+    found = []
+    for path in sorted(logs.glob("worker-*.log")):
+        lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        found += [f"  {path.name}: {line}" for line in lines[-3:]]
+    return "\n".join(found)

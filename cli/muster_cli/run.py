@@ -1,0 +1,118 @@
+"""muster run: the whole job, from a dataset file to predictions."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from sqlalchemy import Engine
+
+from muster.errors import UserError
+from muster.settings import Settings
+from muster.space import Space, load_space
+from muster_cli import processes
+from muster_cli.console import progress, results
+from muster_cli.data import DataRoot, read
+from muster_cli.ensemble import vote
+from muster_cli.options import Db, database_url, settings_for
+from muster_cli.study import Folds, MetricOption, Pruner, Sampler, Seed, Trials, make_contract
+from muster_db import datasets
+from muster_db import engine as engines
+from muster_db import schema
+from muster_db import study as studies
+
+
+def run(
+    dataset: Annotated[Path, typer.Argument(help="The dataset file (TOML).")],
+    space: Annotated[Path, typer.Option("--space", help="The search space file (TOML).")],
+    trials: Trials = 30,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes.")] = 1,
+    name: Annotated[
+        str | None, typer.Option("--name", help="The study's name; the space's by default.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder of the results; runs/NAME by default.")
+    ] = None,
+    folds: Folds = 3,
+    metric: MetricOption = "macro_f1",
+    seed: Seed = 0,
+    sampler: Sampler = "tpe",
+    pruner: Pruner = "median",
+    data_root: DataRoot = None,
+    db: Db = None,
+) -> None:
+    """Store the dataset, search it, vote, and write bundle, predictions and report.
+
+    Run again, it goes on where it stopped. The database is one file in the results' folder
+    unless --db or MUSTER_DB_URL names another.
+    """
+    started = time.monotonic()
+    name = name or space.stem
+    out = out or Path("runs") / name
+    searched = load_space(space)
+    settings = _with_database(settings_for(db), db, out)
+    data = read(dataset, data_root=data_root, settings=settings)
+    progress.print(f"{data.name}: {len(data.train_index)} sequences to learn from, ", end="")
+    progress.print(f"{len(data.test_index)} in the test part, {len(data.schema.classes)} classes")
+    url = database_url(settings)
+    engine = engines.connect(url)
+    schema.initialise(engine)
+    contract = make_contract(
+        data,
+        datasets.store(engine, data),
+        searched,
+        folds=folds,
+        metric=metric,
+        seed=seed,
+        sampler=sampler,
+        pruner=pruner,
+    )
+    study = _create_or_go_on(engine, name, contract, searched, trials, settings)
+    processes.search(engine, study, url=url, settings=settings, workers=workers, logs=out / "logs")
+    vote(engine, study, data, out=out, seconds=time.monotonic() - started)
+    results.print(f"results: {out}/  (report.html, predictions.csv, summary.json, bundle/)")
+
+
+def _with_database(settings: Settings, db: str | None, out: Path) -> Settings:
+    """The embedded default of a run lies beside its results; any URL that was given stays."""
+    if db is None and "db_url" not in settings.model_fields_set:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{out}: cannot be made: {error.strerror}; name another --out") from error
+        return settings.model_copy(update={"db_url": f"sqlite:///{out / 'muster.db'}"})
+    return settings
+
+
+def _create_or_go_on(
+    engine: Engine,
+    name: str,
+    contract: studies.Contract,
+    space: Space,
+    trials: int,
+    settings: Settings,
+) -> studies.Study:
+    """Create the study, or take the one of that name where its contract is the same."""
+    known = [each for each in studies.list_studies(engine) if each.name == name]
+    if not known:
+        return studies.create_study(
+            engine,
+            name=name,
+            contract=contract,
+            budget=trials,
+            max_attempts=settings.max_attempts,
+        )
+    study = known[0]
+    differences = study.contract.differences(contract)
+    if differences:
+        raise UserError(
+            f"study {name!r} exists already with another contract ({'; '.join(differences)}); "
+            "give this run another --name, or delete that study"
+        )
+    if trials > study.budget:
+        studies.extend_budget(engine, study, trials=trials - study.budget)
+    studies.resume_study(engine, study)
+    progress.print(f"study {name} exists already: going on with it")
+    return studies.open_study(engine, name)

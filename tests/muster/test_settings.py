@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from muster.errors import UserError
+from muster.settings import load_settings, variables
+
+
+def test_an_empty_environment_gives_the_embedded_default() -> None:
+    assert load_settings({}).db_url == "sqlite:///muster.db"
+
+
+def test_a_variable_sets_its_field() -> None:
+    settings = load_settings({"MUSTER_LEASE_SECONDS": "7.5", "MUSTER_CACHE_DIR": "/somewhere"})
+    assert (settings.lease_seconds, settings.cache_dir) == (7.5, Path("/somewhere"))
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert load_settings({"MUSTER_THREADS": ""}).threads is None
+
+
+def test_every_bad_variable_is_named_at_once() -> None:
+    with pytest.raises(UserError) as raised:
+        load_settings({"MUSTER_LEESE_SECONDS": "1", "MUSTER_THREADS": "many", "MUSTER_DB_PORT": "1"})
+    assert "MUSTER_LEESE_SECONDS" in str(raised.value)
+    assert "MUSTER_THREADS" in str(raised.value)
+    assert "MUSTER_DB_PORT" not in str(raised.value)
+
+
+def test_every_variable_says_what_it_means() -> None:
+    assert all(variables().values())

@@ -1,0 +1,90 @@
+"""The thread that speaks for a running trial, so that training never waits for the database."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from threading import Event, Lock, Thread
+from types import TracebackType
+
+from sqlalchemy import Engine
+
+from muster.errors import LeaseLost, Unavailable
+from muster_db import blobs, trials
+from muster_db.trials import Claim
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint"
+
+
+class Heartbeat:
+    """Extends the lease, sends reports in order and stores the newest checkpoint.
+
+    A database that is away costs nothing but a wait: what could not be sent stays queued. Once
+    another worker holds the trial, is_lost is set and nothing more is sent. refresh is called
+    after each beat, for what else wants to know of the database's news.
+    """
+
+    def __init__(
+        self, engine: Engine, claim: Claim, *, interval_seconds: float, refresh: Callable[[], None]
+    ) -> None:
+        self.is_lost = Event()
+        self._engine = engine
+        self._claim = claim
+        self._interval_seconds = interval_seconds
+        self._refresh = refresh
+        self._reports: list[tuple[int, float]] = []
+        self._checkpoint: bytes | None = None
+        self._lock = Lock()
+        self._ended = Event()
+        self._thread = Thread(target=self._beat, name=f"heartbeat-{claim.number}", daemon=True)
+
+    def report(self, step: int, value: float) -> None:
+        """Queue an intermediate value."""
+        with self._lock:
+            self._reports.append((step, value))
+
+    def save(self, checkpoint: bytes) -> None:
+        """Queue a checkpoint; an older one that was not sent yet is dropped."""
+        with self._lock:
+            self._checkpoint = checkpoint
+
+    def flush(self) -> None:
+        """Send what is queued. Raises LeaseLost, or Unavailable and keeps the rest queued."""
+        with self._lock:
+            reports, checkpoint = list(self._reports), self._checkpoint
+        if reports:
+            trials.report(self._engine, self._claim, reports)
+        if checkpoint is not None:
+            digest = blobs.put(self._engine, checkpoint)
+            trials.attach(self._engine, self._claim, {CHECKPOINT: digest})
+        with self._lock:
+            del self._reports[: len(reports)]
+            if self._checkpoint is checkpoint:
+                self._checkpoint = None
+
+    def __enter__(self) -> Heartbeat:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._interval_seconds):
+            try:
+                trials.extend(self._engine, self._claim)
+                self.flush()
+                self._refresh()
+            except LeaseLost:
+                self.is_lost.set()
+                return
+            except Unavailable as error:
+                log.warning("trial %s: database away, training goes on: %s", self._claim.number, error)

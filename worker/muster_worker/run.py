@@ -1,0 +1,206 @@
+"""One trial: train, report, prune, save, tell."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+from typing import Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FixedTrial, TrialState
+from sqlalchemy import Engine
+
+from muster.config import TrialConfig
+from muster.data.dataset import Dataset
+from muster.errors import LeaseLost, MusterError, NonFiniteLoss, Unavailable
+from muster.evaluation import EpochReport, Evaluation, TrialResult
+from muster.settings import Settings
+from muster.space import Space
+from muster_db import blobs, pruning, trials
+from muster_db.mirror import Mirror
+from muster_db.study import Study
+from muster_db.trials import Claim
+from muster_worker.heartbeat import CHECKPOINT, Heartbeat
+from muster_worker.machine import Machine, versions
+
+log = logging.getLogger(__name__)
+
+Outcome = Literal["complete", "pruned", "failed", "released", "lost"]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Context:
+    """What all trials of one worker on one study share."""
+
+    engine: Engine
+    study: Study
+    dataset: Dataset
+    folds: NDArray[np.int64]
+    space: Space
+    mirror: Mirror
+    machine: Machine
+    settings: Settings
+
+
+def run_trial(context: Context, claim: Claim, *, stop: Event) -> Outcome:
+    """Run one attempt and say how it ended; the trial is told, released or another's by then."""
+    try:
+        return _attempt(context, claim, stop)
+    except LeaseLost:
+        log.warning("trial %s: another worker holds it by now; attempt dropped", claim.number)
+        return "lost"
+    except NonFiniteLoss as error:
+        reason = {"pruned_because": str(error)}
+        _persist(lambda: _tell(context, claim, TrialState.PRUNED, None, reason, {}), stop)
+        return "pruned"
+    except MusterError:
+        raise
+    except Exception:
+        # The trial boundary: whatever a configuration breaks is recorded on its trial.
+        text = traceback.format_exc()
+        log.warning("trial %s failed: %s", claim.number, text.strip().splitlines()[-1])
+        _persist(lambda: trials.fail_attempt(context.engine, claim, text), stop)
+        return "failed"
+
+
+def _attempt(context: Context, claim: Claim, stop: Event) -> Outcome:
+    started = time.monotonic()
+    evaluation = Evaluation(
+        context.dataset,
+        context.folds,
+        trial_config(context.space, context.study, claim),
+        metric=context.study.contract.metric,
+        device=context.machine.device,
+        resume=_last_checkpoint(context.engine, claim),
+    )
+    heartbeat = Heartbeat(
+        context.engine,
+        claim,
+        interval_seconds=context.settings.heartbeat_seconds,
+        refresh=context.mirror.refresh,
+    )
+    with heartbeat:
+        ended = _train(context, claim, evaluation, heartbeat, stop)
+    attributes = {
+        "seconds": round(time.monotonic() - started, 3),
+        "device": context.machine.description,
+        "versions": versions(),
+    }
+    if ended == "released":
+        heartbeat.save(evaluation.checkpoint())
+        heartbeat.flush()
+        trials.release(context.engine, claim)
+        return ended
+    _persist(heartbeat.flush, stop)
+    if ended == "pruned":
+        _persist(lambda: _tell(context, claim, TrialState.PRUNED, None, attributes, {}), stop)
+        return ended
+    result = evaluation.result()
+    attributes |= {"fold_scores": list(result.fold_scores)}
+    names = _persist(lambda: _store(context.engine, result), stop)
+    _persist(
+        lambda: _tell(context, claim, TrialState.COMPLETE, result.value, attributes, names), stop
+    )
+    blobs.keep_best_weights(context.engine, context.study, keep=context.settings.keep_weights)
+    return "complete"
+
+
+def trial_config(space: Space, study: Study, claim: Claim) -> TrialConfig:
+    """The configuration of a claimed trial; its seed follows from the study's and its number."""
+    seed = int(np.random.SeedSequence([study.contract.seed, claim.number]).generate_state(1)[0])
+    return space.suggest(FixedTrial(claim.params)).model_copy(update={"seed": seed})
+
+
+def _train(
+    context: Context, claim: Claim, evaluation: Evaluation, heartbeat: Heartbeat, stop: Event
+) -> Outcome:
+    saved_at = time.monotonic()
+    last_fold = int(context.folds.max())
+    for report in evaluation.epochs():
+        for step, value in steps(report, context.study.contract.steps_per_fold):
+            heartbeat.report(step, value)
+        if heartbeat.is_lost.is_set():
+            raise LeaseLost(f"trial {claim.number}")
+        is_done = report.fold_ended and report.fold == last_fold
+        if not is_done and stop.is_set():
+            return "released"
+        if not is_done and _is_hopeless(context, claim, report):
+            return "pruned"
+        if time.monotonic() - saved_at >= context.settings.checkpoint_seconds:
+            heartbeat.save(evaluation.checkpoint())
+            saved_at = time.monotonic()
+    return "complete"
+
+
+def steps(report: EpochReport, steps_per_fold: int) -> list[tuple[int, float]]:
+    """Optuna's intermediate steps of a report: the epoch's, and at a fold's end its mean's."""
+    first = report.fold * steps_per_fold
+    found = [(first + report.epoch, report.score)]
+    if report.fold_ended:
+        found.append((first + steps_per_fold - 1, float(np.mean(report.fold_scores))))
+    return found
+
+
+def _is_hopeless(context: Context, claim: Claim, report: EpochReport) -> bool:
+    contract = context.study.contract
+    step, value = steps(report, contract.steps_per_fold)[-1]
+    prune = pruning.PRUNERS[contract.pruner]
+    return prune(
+        context.mirror.values_at(step, other_than=claim.number), value, direction=contract.direction
+    )
+
+
+def _last_checkpoint(engine: Engine, claim: Claim) -> bytes | None:
+    digest = trials.blob_names(engine, claim.trial_id).get(CHECKPOINT)
+    return None if digest is None else blobs.get(engine, digest)
+
+
+def _store(engine: Engine, result: TrialResult) -> dict[str, str]:
+    """Put a result's arrays, curves and weights into the blob store: name to SHA-256."""
+    parts = {
+        "oof": _npy(result.probabilities),
+        "test": _npy(result.test_probabilities),
+        "curves": json.dumps(result.curves).encode(),
+    }
+    parts |= {f"fold{fold}": data for fold, data in enumerate(result.fold_models)}
+    return {name: blobs.put(engine, data) for name, data in parts.items()}
+
+
+def _npy(array: NDArray[np.float32]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array.astype(np.float16), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _tell(
+    context: Context,
+    claim: Claim,
+    state: TrialState,
+    value: float | None,
+    attributes: dict[str, object],
+    names: dict[str, str],
+) -> None:
+    trials.tell(
+        context.engine, claim, state=state, value=value, attributes=attributes, blobs=names
+    )
+
+
+def _persist(verb: Callable[[], T], stop: Event) -> T:
+    """Repeat what must not be lost until the database takes it; a stop ends the patience."""
+    wait_seconds = 1.0
+    while True:
+        try:
+            return verb()
+        except Unavailable as error:
+            if stop.wait(wait_seconds):
+                raise
+            log.warning("database away, keeping the result: %s", error)
+            wait_seconds = min(wait_seconds * 2, 30.0)
