@@ -93,21 +93,15 @@ def _require_all(
     request: Request, names: list[str], beside: list[str], channels: tuple[str, ...]
 ) -> None:
     columns = request.description.columns
-    everywhere = {*names, *beside}
+    identifier = str(columns.identifier)
+    if request.labels is not None:
+        require_columns(request.labels, beside, [identifier, columns.label])
     facts = [*columns.static]
     if request.role == "train":
         facts += [columns.label, *([columns.group] if columns.group else [])]
-    elsewhere = [name for name in facts if name in everywhere]
-    wanted = [
-        str(columns.identifier),
-        *([columns.time] if columns.time else []),
-        *channels,
-        *facts,
-    ]
-    require_columns(request.values, [*names, *elsewhere], wanted)
-    if request.labels is not None:
-        needed = [str(columns.identifier), columns.label]
-        require_columns(request.labels, beside, needed)
+    time = [columns.time] if columns.time is not None else []
+    inside = [identifier, *time, *channels, *(name for name in facts if name not in beside)]
+    require_columns(request.values, names, inside)
 
 
 def _identifiers(frame: pd.DataFrame, name: str, path: Path) -> tuple[NDArray[np.int64], Texts]:
@@ -174,7 +168,7 @@ def _constant(texts: Texts, owners: Texts, name: str, path: Path) -> Texts:
             f"{texts[row - 1]!r} to {texts[row]!r}; a static, label or group column holds one "
             "value a sequence: mend it, or make it a channel"
         )
-    return texts[is_first]
+    return np.asarray(texts[is_first], dtype=object)
 
 
 def _facts(

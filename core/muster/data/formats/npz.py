@@ -65,20 +65,18 @@ def _load(
 ) -> dict[str, NDArray[np.generic]]:
     require_file(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            present = list(getattr(archive, "files", ()))
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            present = [name.removesuffix(".npy") for name in archive.namelist()]
             require_columns(path, present, wanted)
             names = {*wanted, *(name for name in optional if name in present)}
-            return {str(name): archive[name] for name in names}
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        ValueError,
-        AttributeError,
-    ) as error:
+            return {str(name): _array(archive, f"{name}.npy") for name in names}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError) as error:
         raise UserError(f"{path}: not a sound .npz file ({error}); save it again") from error
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> NDArray[np.generic]:
+    with archive.open(name) as member:
+        return np.asarray(np.load(member, allow_pickle=False))
 
 
 def _cube(array: NDArray[np.generic], path: Path, request: Request) -> NDArray[np.float32]:

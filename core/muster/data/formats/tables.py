@@ -31,13 +31,10 @@ def require_file(path: Path) -> None:
 
 def header(path: Path) -> list[str]:
     """The column names of a CSV or Parquet file, in order."""
-    require_file(path)
     if is_parquet(path):
+        require_file(path)
         return _guarded(path, lambda: _parquet_header(path))
-    first: pd.DataFrame = _guarded(
-        path, lambda: pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
-    )
-    names = [str(name) for name in first.iloc[0]]
+    names = first_row(path)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UserError(f"{path}: columns named twice: {', '.join(twice)}; rename one of each")
@@ -63,28 +60,28 @@ def read_table(path: Path, *, texts: Collection[str], numbers: Collection[str]) 
         path,
         lambda: pd.read_csv(
             path,
-            usecols=wanted,
             dtype=dict.fromkeys(texts, "str"),
             keep_default_na=False,
             na_values=dict.fromkeys(numbers, MISSING),
-            index_col=False,
             low_memory=False,
             float_precision="round_trip",
         ),
     )
     if frame.empty:
         raise UserError(f"{path}: a header and no rows; fetch or export it again")
-    return frame
+    if not isinstance(frame.index, pd.RangeIndex):
+        # pandas takes what the header does not name for an index.
+        raise UserError(f"{path}: line 2 has more values than the header has names; mend the file")
+    return frame[wanted]
 
 
-def read_headless(path: Path) -> pd.DataFrame:
-    """A CSV file without a header, its columns numbered from 0 and the last one as text."""
-    require_file(path)
-    columns = len(header_row(path))
+def read_headless(path: Path, *, text: int | None) -> pd.DataFrame:
+    """A CSV file without a header, its columns numbered from 0; text: the one that holds text."""
+    columns = len(first_row(path))
     # pandas-stubs know text keys alone.
-    missing: Any = dict.fromkeys(range(columns - 1), MISSING)
-    dtype: Any = {columns - 1: "str"}
-    frame: pd.DataFrame = _guarded(
+    missing: Any = {number: MISSING for number in range(columns) if number != text}
+    dtype: Any = {} if text is None else {text: "str"}
+    return _guarded(
         path,
         lambda: pd.read_csv(
             path,
@@ -96,17 +93,11 @@ def read_headless(path: Path) -> pd.DataFrame:
             float_precision="round_trip",
         ),
     )
-    short = np.flatnonzero(frame[columns - 1].isna().to_numpy())
-    if short.size:
-        raise UserError(
-            f"{path}: line {short[0] + 1} has fewer than the first line's {columns} values; "
-            "every row must be as long as the first"
-        )
-    return frame
 
 
-def header_row(path: Path) -> list[str]:
+def first_row(path: Path) -> list[str]:
     """The first line's values as text."""
+    require_file(path)
     first: pd.DataFrame = _guarded(
         path, lambda: pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
     )

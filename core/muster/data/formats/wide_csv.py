@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 from muster.data.formats.tables import (
-    header_row,
+    first_row,
     read_headless,
-    require_file,
     to_numbers,
     to_texts,
 )
@@ -25,17 +26,15 @@ def read(request: Request) -> Part:
     """
     path = request.values
     channels = request.description.columns.channels or DEFAULT_CHANNELS
-    require_file(path)
-    width = len(header_row(path))
+    width = len(first_row(path))
     steps, is_labelled = _shape(request, width, len(channels))
-    frame = read_headless(path)
-    values = to_numbers(
-        frame if not is_labelled else frame.iloc[:, :-1], path, first_line=1
-    ).reshape(len(frame), len(channels), steps)
+    frame = read_headless(path, text=width - 1 if is_labelled else None)
+    cells = to_numbers(frame.iloc[:, : steps * len(channels)], path, first_line=1)
+    values = cells.reshape(len(frame), len(channels), steps)
     keep = [channels.index(name) for name in request.channels or _kept(request, channels)]
     labels = unlabelled(len(frame))
     if is_labelled and request.role != "input":
-        labels = _labels(to_texts(frame[width - 1]))
+        labels = _labels(to_texts(frame[width - 1]), path)
     return Part(
         path=path,
         channels=tuple(channels[position] for position in keep),
@@ -71,9 +70,15 @@ def _shape(request: Request, width: int, channels: int) -> tuple[int, bool]:
     return steps, width == steps * channels + 1
 
 
-def _labels(texts: Texts) -> Texts:
+def _labels(texts: Texts, path: Path) -> Texts:
     """Class numbers as written by other tools: "0.000e+00" is class "0"."""
+    without = np.flatnonzero(texts == "")
+    if without.size:
+        raise UserError(
+            f"{path}: line {without[0] + 1} has no label, or fewer values than the first line; "
+            "mend or strike the row"
+        )
     try:
-        return as_texts(np.array([text or "nan" for text in texts], dtype=np.float64))
+        return as_texts(texts.astype(np.float64))
     except ValueError:
         return texts
