@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
+import numpy as np
 import pytest
 from muster.data.assemble import sort_labels
 from muster.data.dataset import Dataset
+from muster.data.description import parse_description
+from muster.data.readers import read_dataset
 from muster.errors import UserError
 
 
@@ -35,6 +39,13 @@ def test_the_dataset_file_may_fix_the_order_of_the_classes(
         read_long(classes=["fast", "faster"])
 
 
-def test_identifiers_of_an_array_must_be_unique(read_long: Callable[..., Dataset]) -> None:
-    dataset = read_long()
-    assert len(set(dataset.identifiers)) == len(dataset)
+def test_two_sequences_of_a_part_may_not_share_an_identifier(tmp_path: Path) -> None:
+    np.savez(tmp_path / "data.npz", X=np.ones((3, 2)), y=[0, 1, 0], id=["a", "b", "a"])
+    content = {
+        "name": "twins",
+        "format": "npz",
+        "train": {"values": "data.npz"},
+        "columns": {"label": "y", "identifier": "id"},
+    }
+    with pytest.raises(UserError, match="identifier a names two sequences"):
+        read_dataset(parse_description(content, where="twins.toml"), base=tmp_path)

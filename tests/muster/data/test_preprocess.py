@@ -113,3 +113,18 @@ def test_an_unknown_normalisation_and_damaged_content_are_refused(make_dataset: 
     for damage in ({"scale": [1.0]}, {"kept": [-1, 0, 1]}, {"fill": ["x"]}, {"more": 1}):
         with pytest.raises(UserError, match="damaged preprocessor"):
             Preprocessor.from_json({**content, **damage})
+
+
+@pytest.mark.parametrize("normalise", METHODS)
+def test_no_sequences_at_all_transform_to_nothing(normalise: str, make_dataset: Make) -> None:
+    dataset = make_dataset()
+    fitted = Preprocessor.fit(dataset, TRAIN, normalise=normalise)
+    values, lengths, static = fitted.transform(dataset, np.array([], dtype=np.int64))
+    assert (values.shape, lengths.shape, static.shape) == ((0, 3), (0,), (0, 3))
+
+
+def test_a_dataset_without_static_columns_has_static_of_no_width(make_dataset: Make) -> None:
+    dataset = make_dataset(static=np.zeros((12, 0), dtype=np.float32))
+    bare = replace(dataset, schema=dataset.schema.model_copy(update={"static": ()}))
+    fitted = Preprocessor.fit(bare, TRAIN, normalise="standard")
+    assert fitted.transform(bare, TRAIN)[2].shape == (8, 0)
