@@ -15,7 +15,9 @@ progress = Console(stderr=True, highlight=False)
 
 def configure_logging(*, debug: bool) -> None:
     """Send muster's log to stderr: warnings and notices, everything with debug."""
-    handler = RichHandler(console=progress, show_path=debug, show_level=debug, rich_tracebacks=debug)
+    handler = RichHandler(
+        console=progress, show_path=debug, show_level=debug, rich_tracebacks=debug
+    )
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for package in ("muster", "muster_db", "muster_worker", "muster_ensemble", "muster_dashboard"):

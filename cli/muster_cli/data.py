@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-
 from muster.data.dataset import UNLABELLED, Dataset
 from muster.data.description import load_description
 from muster.data.readers import read_dataset
 from muster.settings import Settings
+from muster_db import datasets
+from rich.table import Table
+
 from muster_cli.console import print_json, results
 from muster_cli.options import Db, Json, open_database, settings_for
-from muster_db import datasets
 
 app = typer.Typer(help="Store and list datasets.", no_args_is_help=True)
 
@@ -22,7 +22,7 @@ DataRoot = Annotated[
     Path | None,
     typer.Option(
         "--data-root",
-        help="Folder that the dataset file's relative paths start from.  [MUSTER_DATA; its own folder]",
+        help="Folder that the dataset file's paths start from.  [MUSTER_DATA; its own folder]",
     ),
 ]
 
@@ -112,4 +112,8 @@ def _text(value: object) -> str:
         return ", ".join(f"{key}: {count}" for key, count in value.items())
     if isinstance(value, list):
         return f"{len(value)}: {', '.join(map(str, value))}" if value else "none"
-    return {True: "yes", False: "no"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    return (
+        {True: "yes", False: "no"}.get(value, str(value))
+        if isinstance(value, bool)
+        else str(value)
+    )

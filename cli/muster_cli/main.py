@@ -9,14 +9,14 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
-
 from muster.errors import MusterError
+
 from muster_cli import data, database, ensemble, run, serve, status, study, worker
 from muster_cli.console import configure_logging, progress
 
 app = typer.Typer(
     name="muster",
-    help="Gather scattered machines into one hyperparameter search for time-series classification.",
+    help="Gather scattered machines into one search for time-series classifiers.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -42,7 +42,9 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
-    debug: Annotated[bool, typer.Option("--debug", help="Log everything, show tracebacks.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Log everything, show tracebacks.")
+    ] = False,
     _version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
     ] = False,

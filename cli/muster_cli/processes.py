@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from sqlalchemy import Engine
-
 from muster.errors import MusterError, UserError
 from muster.settings import Settings
-from muster_cli.console import progress as console
 from muster_db import trials
 from muster_db.study import Study
 from muster_db.summary import StudySummary, summarise
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy import Engine
+
+from muster_cli.console import progress as console
 
 LOOK_SECONDS = 0.5
 # docker stop grants 10 s; a worker needs no longer to save and give its trial back.
@@ -105,7 +105,9 @@ def _watch(
             news = _news(study, summary)
             bar.update(task, completed=summary.progress.told, news=news)
             if summary.progress.told != told and not console.is_terminal:
-                console.print(f"{study.name}: {summary.progress.told}/{study.budget} trials  {news}")
+                console.print(
+                    f"{study.name}: {summary.progress.told}/{study.budget} trials  {news}"
+                )
             told = summary.progress.told
             if summary.progress.is_finished or all(each.poll() is not None for each in processes):
                 return
@@ -115,7 +117,8 @@ def _news(study: Study, summary: StudySummary) -> str:
     running = f"{summary.progress.running} running"
     if summary.best_value is None:
         return running
-    return f"best {study.contract.metric} {summary.best_value:.4f} (trial {summary.best_number}), {running}"
+    best = f"best {study.contract.metric} {summary.best_value:.4f}"
+    return f"{best} (trial {summary.best_number}), {running}"
 
 
 def _last_lines(logs: Path) -> str:

@@ -7,21 +7,20 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine
-
 from muster.errors import UserError
 from muster.settings import Settings
 from muster.space import Space, load_space
+from muster_db import datasets, schema
+from muster_db import engine as engines
+from muster_db import study as studies
+from sqlalchemy import Engine
+
 from muster_cli import processes
 from muster_cli.console import progress, results
 from muster_cli.data import DataRoot, read
 from muster_cli.ensemble import vote
 from muster_cli.options import Db, database_url, settings_for
 from muster_cli.study import Folds, MetricOption, Pruner, Sampler, Seed, Trials, make_contract
-from muster_db import datasets
-from muster_db import engine as engines
-from muster_db import schema
-from muster_db import study as studies
 
 
 def run(
@@ -81,7 +80,9 @@ def _with_database(settings: Settings, db: str | None, out: Path) -> Settings:
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{out}: cannot be made: {error.strerror}; name another --out") from error
+            raise UserError(
+                f"{out}: cannot be made: {error.strerror}; name another --out"
+            ) from error
         return settings.model_copy(update={"db_url": f"sqlite:///{out / 'muster.db'}"})
     return settings
 

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
-from sqlalchemy import Engine
-
 from muster.data.dataset import Dataset
 from muster.data.folds import make_folds
 from muster.errors import UserError
 from muster.metrics import METRICS
 from muster.space import Space, load_space
-from muster_cli.console import print_json, results
-from muster_cli.options import Db, Json, open_database, settings_for
 from muster_db import datasets, study
 from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
+from rich.table import Table
+from sqlalchemy import Engine
+
+from muster_cli.console import print_json, results
+from muster_cli.options import Db, Json, open_database, settings_for
 
 app = typer.Typer(help="Create, list, stop, resume and delete studies.", no_args_is_help=True)
 

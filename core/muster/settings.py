@@ -69,5 +69,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             f"{PREFIX}{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
         ]
     if problems:
-        raise UserError("bad settings in the environment; mend or unset:\n  " + "\n  ".join(problems))
+        raise UserError(
+            "bad settings in the environment; mend or unset:\n  " + "\n  ".join(problems)
+        )
     return settings

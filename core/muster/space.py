@@ -5,129 +5,19 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from muster import losses, models
-from muster.config import Choice, TrialConfig
+from muster.config import TrialConfig
 from muster.errors import UserError
+from muster.tunable import Choices, Fixed, Range, Setting, Table, Trial
 
-Scalar = bool | int | float | str
 # seed: a trial's seed comes from the study's, so that one seed decides everything.
 NOT_SEARCHED = frozenset({"seed"})
 TABLES = {"architecture": models, "loss": losses}
-
-
-class Trial(Protocol):
-    """The part of an Optuna trial that a search space needs."""
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float: ...
-
-    def suggest_int(
-        self, name: str, low: int, high: int, *, step: int = 1, log: bool = False
-    ) -> int: ...
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any: ...
-
-
-class Range(BaseModel):
-    """A tunable number: from low to high, both included; integers where both are integers."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    low: int | float
-    high: int | float
-    log: bool = False
-    step: int | float | None = None
-
-    @model_validator(mode="after")
-    def _check(self) -> Range:
-        if self.low > self.high:
-            raise ValueError(f"low={self.low} exceeds high={self.high}; swap them")
-        if self.log and self.low <= 0:
-            raise ValueError(f"log = true needs low above 0, not {self.low}")
-        if self.log and self.step is not None:
-            raise ValueError("log = true and step exclude each other; drop one")
-        if self.step is not None and self.step <= 0:
-            raise ValueError(f"step={self.step} must be above 0")
-        return self
-
-    def ends(self) -> tuple[Scalar, ...]:
-        return (self.low, self.high)
-
-    def suggest(self, name: str, trial: Trial) -> Scalar:
-        if isinstance(self.low, int) and isinstance(self.high, int):
-            return trial.suggest_int(
-                name, self.low, self.high, step=int(self.step or 1), log=self.log
-            )
-        return trial.suggest_float(
-            name, float(self.low), float(self.high), step=self.step, log=self.log
-        )
-
-
-class Choices(BaseModel):
-    """A tunable value out of a list."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    choices: list[Scalar]
-
-    @model_validator(mode="after")
-    def _check(self) -> Choices:
-        if not self.choices:
-            raise ValueError("choices is empty; name at least one")
-        if len({(type(choice), choice) for choice in self.choices}) < len(self.choices):
-            raise ValueError("choices holds a value twice; drop one")
-        return self
-
-    def ends(self) -> tuple[Scalar, ...]:
-        return tuple(self.choices)
-
-    def suggest(self, name: str, trial: Trial) -> Scalar:
-        value: Scalar = trial.suggest_categorical(name, self.choices)
-        return value
-
-
-class Fixed(BaseModel):
-    """A value that every trial shares; it is no parameter of the search."""
-
-    model_config = ConfigDict(frozen=True)
-
-    value: Scalar
-
-    def ends(self) -> tuple[Scalar, ...]:
-        return (self.value,)
-
-    def suggest(self, name: str, trial: Trial) -> Scalar:
-        return self.value
-
-
-Setting = Range | Choices | Fixed
-
-
-class Table(BaseModel):
-    """A conditional table: one of choose, with the options of the chosen one."""
-
-    model_config = ConfigDict(frozen=True)
-
-    choose: list[str]
-    options: dict[str, dict[str, Setting]]
-
-    def suggest(self, name: str, trial: Trial) -> Choice:
-        chosen = self.choose[0]
-        if len(self.choose) > 1:
-            chosen = trial.suggest_categorical(name, self.choose)
-        return Choice(
-            name=chosen,
-            options={
-                option: setting.suggest(f"{name}.{chosen}.{option}", trial)
-                for option, setting in self.options.get(chosen, {}).items()
-            },
-        )
 
 
 class Space(BaseModel):
@@ -171,7 +61,9 @@ def load_space(path: Path) -> Space:
 
 def parse_space(source: Mapping[str, Any], *, place: str) -> Space:
     """Check plain data as load_space does; place is named in the messages."""
-    problems = [f"[{key}]: unknown table; only [space] is known" for key in source if key != "space"]
+    problems = [
+        f"[{key}]: unknown table; only [space] is known" for key in source if key != "space"
+    ]
     body = source.get("space")
     if not isinstance(body, dict):
         raise UserError(f"{place}: has no [space] table; see search_spaces/quickstart.toml")
@@ -193,7 +85,9 @@ def parse_space(source: Mapping[str, Any], *, place: str) -> Space:
                 settings[key] = setting
                 problems += _check_field(key, setting, TrialConfig.model_fields[key])
     if "architecture" not in body:
-        problems.append(f"[space.architecture] is missing; choose from {', '.join(models.ARCHITECTURES)}")
+        problems.append(
+            f"[space.architecture] is missing; choose from {', '.join(models.ARCHITECTURES)}"
+        )
     if problems:
         raise UserError(f"{place}: {len(problems)} problem(s):\n  " + "\n  ".join(problems))
     return Space(source=dict(source), settings=settings, tables=tables)
@@ -212,7 +106,9 @@ def _setting(where: str, value: object) -> tuple[Setting | None, list[str]]:
 
 
 def _sentence(error: Any) -> str:
-    place = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("int", "float")))
+    place = ".".join(
+        str(part) for part in error["loc"] if not str(part).startswith(("int", "float"))
+    )
     text = str(error["msg"]).removeprefix("Value error, ")
     return f"{place}: {text}" if place else text
 
@@ -221,15 +117,16 @@ def _table(key: str, value: object) -> tuple[Table | None, list[str]]:
     """Read architecture or loss: a name, or a table with choose and a table a choice."""
     if isinstance(value, str):
         value = {"choose": [value]}
-    if not isinstance(value, dict) or not isinstance(value.get("choose"), list) or not value["choose"]:
-        return None, [f'[space.{key}] needs choose = ["...", ...]; known are {", ".join(_registry(key))}']
-    problems: list[str] = []
-    choose, options = value["choose"], {}
-    for name in choose:
-        if name not in _registry(key):
-            problems.append(
-                f"[space.{key}] choose: unknown {key} {name!r}; known are {', '.join(_registry(key))}"
-            )
+    known = ", ".join(_registry(key))
+    choose = value.get("choose") if isinstance(value, dict) else None
+    if not isinstance(value, dict) or not isinstance(choose, list) or not choose:
+        return None, [f'[space.{key}] needs choose = ["...", ...]; known are {known}']
+    problems = [
+        f"[space.{key}] choose: unknown {key} {name!r}; known are {known}"
+        for name in choose
+        if name not in _registry(key)
+    ]
+    options: dict[str, dict[str, Setting]] = {}
     for name, body in value.items():
         if name == "choose":
             continue

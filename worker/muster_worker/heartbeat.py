@@ -7,11 +7,10 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread
 from types import TracebackType
 
-from sqlalchemy import Engine
-
 from muster.errors import LeaseLost, Unavailable
 from muster_db import blobs, trials
 from muster_db.trials import Claim
+from sqlalchemy import Engine
 
 log = logging.getLogger(__name__)
 
@@ -87,4 +86,6 @@ class Heartbeat:
                 self.is_lost.set()
                 return
             except Unavailable as error:
-                log.warning("trial %s: database away, training goes on: %s", self._claim.number, error)
+                log.warning(
+                    "trial %s: database away, training goes on: %s", self._claim.number, error
+                )

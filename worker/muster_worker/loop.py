@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from threading import Event
 
 import numpy as np
-from sqlalchemy import Engine
-
 from muster.errors import Unavailable
 from muster.settings import Settings
 from muster.space import parse_space
@@ -17,6 +15,8 @@ from muster_db import datasets, trials, workers
 from muster_db.mirror import Mirror
 from muster_db.study import Study, StudyProgress, list_studies, open_study, progress
 from muster_db.trials import Claim
+from sqlalchemy import Engine
+
 from muster_worker.machine import Machine
 from muster_worker.run import Context, Outcome, run_trial
 
@@ -69,9 +69,7 @@ def _serve(
     ended: Ended,
 ) -> None:
     contract = study.contract
-    worker = workers.register(
-        engine, study, host=machine.host, device=machine.description
-    )
+    worker = workers.register(engine, study, host=machine.host, device=machine.description)
     log.info(
         "joined study %s as worker %s on %s (%s)",
         study.name,

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import torch
-
 from muster.errors import UserError
 
 

@@ -13,10 +13,6 @@ from threading import Event
 from typing import Literal, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
-from optuna.trial import FixedTrial, TrialState
-from sqlalchemy import Engine
-
 from muster.config import TrialConfig
 from muster.data.dataset import Dataset
 from muster.errors import LeaseLost, MusterError, NonFiniteLoss, Unavailable
@@ -27,6 +23,10 @@ from muster_db import blobs, pruning, trials
 from muster_db.mirror import Mirror
 from muster_db.study import Study
 from muster_db.trials import Claim
+from numpy.typing import NDArray
+from optuna.trial import FixedTrial, TrialState
+from sqlalchemy import Engine
+
 from muster_worker.heartbeat import CHECKPOINT, Heartbeat
 from muster_worker.machine import Machine, versions
 
@@ -154,7 +154,9 @@ def _is_hopeless(context: Context, claim: Claim, report: EpochReport) -> bool:
     step, value = steps(report, contract.steps_per_fold)[-1]
     prune = pruning.PRUNERS[contract.pruner]
     return prune(
-        context.mirror.values_at(step, other_than=claim.number), value, direction=contract.direction
+        context.mirror.values_at(step, other_than=claim.number),
+        value,
+        direction=contract.direction,
     )
 
 

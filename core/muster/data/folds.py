@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, StratifiedKFold
 
 from muster.data.dataset import Dataset
 from muster.errors import UserError
@@ -31,6 +31,28 @@ def make_folds(dataset: Dataset, *, folds: int, seed: int) -> NDArray[np.int64]:
         numbers[index[validation]] = fold
     _check_made(dataset, numbers[index], labels, folds)
     return numbers
+
+
+def hold_out(
+    dataset: Dataset, index: NDArray[np.int64], *, share: float, seed: int
+) -> NDArray[np.int64]:
+    """Part of index, about this share of it, for decisions within a training fold; sorted.
+
+    The same share of each class, at least one sequence in all; a class of one stays in training.
+    Where the dataset has groups: whole groups.
+    """
+    if dataset.groups is not None and len(np.unique(dataset.groups[index])) > 1:
+        splitter = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
+        _, chosen = next(splitter.split(index, groups=dataset.groups[index]))
+        return np.sort(index[chosen])
+    rng = np.random.default_rng(seed)
+    labels = dataset.labels[index]
+    chosen_parts = []
+    for code in np.unique(labels):
+        members = rng.permutation(index[labels == code])
+        count = min(max(1, round(share * len(members))), len(members) - 1)
+        chosen_parts.append(members[:count])
+    return np.sort(np.concatenate(chosen_parts))
 
 
 def _check(

@@ -1,0 +1,139 @@
+"""A trial between two epochs, saved so that any machine can go on with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from muster.errors import UserError
+from muster.tensors import bytes_tensor, pack, unpack
+from muster.training import Fit, RandomState
+
+FORMAT = 1
+
+
+@dataclass
+class Progress:
+    """What the finished folds have left, and the curves so far.
+
+    probabilities: (len(dataset), classes) out-of-fold, NaN where no fold has predicted yet.
+    curves: one EpochReport each, as plain data. fold_models: FoldModel bytes.
+    """
+
+    probabilities: NDArray[np.float32]
+    fold_scores: list[float] = field(default_factory=list)
+    curves: list[dict[str, Any]] = field(default_factory=list)
+    fold_models: list[bytes] = field(default_factory=list)
+
+    @classmethod
+    def empty(cls, sequences: int, classes: int) -> Progress:
+        """Before the first fold."""
+        return cls(np.full((sequences, classes), np.nan, dtype=np.float32))
+
+    def end_fold(
+        self, index: NDArray[np.int64], predicted: NDArray[np.float32], score: float, model: bytes
+    ) -> None:
+        """Keep a finished fold: predicted (len(index), classes) of its validation sequences."""
+        self.probabilities[index] = predicted
+        self.fold_scores.append(score)
+        self.fold_models.append(model)
+
+
+def save_checkpoint(progress: Progress, fit: Fit | None) -> bytes:
+    """The progress, and the fit of the running fold where there is one."""
+    tensors = {"probabilities": torch.from_numpy(progress.probabilities)}
+    for fold, model in enumerate(progress.fold_models):
+        tensors[f"fold_model.{fold}"] = bytes_tensor(model)
+    content: dict[str, Any] = {
+        "format": FORMAT,
+        "fold_scores": progress.fold_scores,
+        "curves": progress.curves,
+        "fit": None,
+    }
+    if fit is not None:
+        tensors |= _fit_tensors(fit)
+        content["fit"] = {
+            "epoch": fit.epoch,
+            "best_loss": fit.best_loss,
+            "epochs_since_best": fit.epochs_since_best,
+            "groups": [_without_params(group) for group in fit.optimizer.param_groups],
+            "schedule": None if fit.schedule is None else fit.schedule.state_dict(),
+        }
+    return pack(tensors, content)
+
+
+def load_progress(data: bytes) -> Progress:
+    """The progress in a checkpoint. Raises UserError where it is damaged."""
+    tensors, content = _read(data)
+    count = len(content["fold_scores"])
+    return Progress(
+        probabilities=tensors["probabilities"].numpy().copy(),
+        fold_scores=list(content["fold_scores"]),
+        curves=list(content["curves"]),
+        fold_models=[tensors[f"fold_model.{fold}"].numpy().tobytes() for fold in range(count)],
+    )
+
+
+def restore_fit(data: bytes, fit: Fit, *, fold: int) -> None:
+    """Bring a fresh fit of this fold to where the checkpoint was, if it was within a fold."""
+    tensors, content = _read(data)
+    saved = content["fit"]
+    if saved is None:
+        return
+    if len(content["fold_scores"]) != fold:
+        raise UserError(
+            f"the checkpoint belongs to fold {len(content['fold_scores'])}, not {fold}"
+        )
+    fit.epoch = saved["epoch"]
+    fit.best_loss = saved["best_loss"]
+    fit.epochs_since_best = saved["epochs_since_best"]
+    fit.best_weights = _below(tensors, "best")
+    fit.model.load_state_dict(_below(tensors, "model"))
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _below(tensors, "optimizer").items():
+        position, key = name.split(".", 1)
+        state.setdefault(int(position), {})[key] = tensor
+    groups = [
+        {**group, "params": own["params"]}
+        for group, own in zip(
+            saved["groups"], fit.optimizer.state_dict()["param_groups"], strict=True
+        )
+    ]
+    fit.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    if fit.schedule is not None:
+        fit.schedule.load_state_dict(saved["schedule"])
+    fit.random = RandomState(tensors["random.host"], tensors.get("random.device"))
+
+
+def _fit_tensors(fit: Fit) -> dict[str, Tensor]:
+    tensors = {f"model.{name}": tensor for name, tensor in fit.model.state_dict().items()}
+    tensors |= {f"best.{name}": tensor for name, tensor in fit.best_weights.items()}
+    for position, state in fit.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{position}.{key}": tensor for key, tensor in state.items()}
+    tensors["random.host"] = fit.random.host
+    if fit.random.device is not None:
+        tensors["random.device"] = fit.random.device
+    return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def _without_params(group: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in group.items() if key != "params"}
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    start = f"{prefix}."
+    return {k.removeprefix(start): tensor for k, tensor in tensors.items() if k.startswith(start)}
+
+
+def _read(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, content = unpack(data, what="the checkpoint")
+    if content.get("format") != FORMAT:
+        raise UserError(
+            f"the checkpoint has format {content.get('format')!r}, this muster reads {FORMAT}"
+        )
+    return tensors, content

@@ -1,0 +1,192 @@
+"""One trial: trained fold by fold, scored on the out-of-fold predictions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from muster import losses
+from muster.checkpoint import Progress, load_progress, restore_fit, save_checkpoint
+from muster.config import TrialConfig
+from muster.data.dataset import Dataset
+from muster.data.folds import hold_out
+from muster.data.preprocess import Preprocessor
+from muster.fold_model import FoldModel, input_shape, make_model
+from muster.metrics import score
+from muster.samples import Samples
+from muster.sampling import class_weights
+from muster.training import Fit, LossFunction, new_fit, predict_proba, train
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """One finished epoch, counted from 0. score: the metric on the validation fold.
+
+    fold_scores: of the finished folds, this one's included once fold_ended.
+    """
+
+    fold: int
+    epoch: int
+    train_loss: float
+    score: float
+    seconds: float
+    fold_ended: bool
+    fold_scores: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """What a trial leaves.
+
+    value: the metric over all out-of-fold predictions. probabilities: (len(dataset), classes),
+    out-of-fold, NaN rows outside the training part. test_probabilities: (len(test_index),
+    classes), the mean over the fold models. curves: one EpochReport each, as plain data.
+    fold_models: FoldModel bytes.
+    """
+
+    value: float
+    probabilities: NDArray[np.float32]
+    test_probabilities: NDArray[np.float32]
+    fold_scores: tuple[float, ...]
+    curves: list[dict[str, Any]]
+    fold_models: tuple[bytes, ...]
+    seconds: float
+
+
+class Evaluation:
+    """Cross-validation of one configuration that can stop after any epoch and go on elsewhere.
+
+    folds: (len(dataset),) fold numbers, negative for what is never validated on. resume: bytes of
+    checkpoint(), of the same dataset, folds and configuration; UserError where they are damaged.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        folds: NDArray[np.int64],
+        config: TrialConfig,
+        *,
+        metric: str,
+        device: torch.device,
+        resume: bytes | None = None,
+    ) -> None:
+        self._dataset = dataset
+        self._folds = folds
+        self._config = config
+        self._metric = metric
+        self._device = device
+        self._fit: Fit | None = None
+        self._progress = Progress.empty(len(dataset), len(dataset.schema.classes))
+        self._resume: bytes | None = resume
+        if resume is not None:
+            self._progress = load_progress(resume)
+
+    def epochs(self) -> Iterator[EpochReport]:
+        """Train to the end. Raises NonFiniteLoss."""
+        for fold in range(len(self._progress.fold_scores), int(self._folds.max()) + 1):
+            yield from self._train_fold(fold)
+
+    def checkpoint(self) -> bytes:
+        """All that is needed to go on from the last report, on any machine."""
+        return save_checkpoint(self._progress, self._fit)
+
+    def result(self) -> TrialResult:
+        """What the trial leaves; ask once epochs() has ended."""
+        index = np.flatnonzero(self._folds >= 0)
+        probabilities = self._progress.probabilities
+        return TrialResult(
+            value=score(self._metric, self._dataset.labels[index], probabilities[index]),
+            probabilities=probabilities,
+            test_probabilities=self._predict_test(),
+            fold_scores=tuple(self._progress.fold_scores),
+            curves=self._progress.curves,
+            fold_models=tuple(self._progress.fold_models),
+            seconds=sum(report["seconds"] for report in self._progress.curves),
+        )
+
+    def _train_fold(self, fold: int) -> Iterator[EpochReport]:
+        started = time.perf_counter()
+        dataset, config = self._dataset, self._config
+        validated = np.flatnonzero(self._folds == fold)
+        trained = np.flatnonzero((self._folds >= 0) & (self._folds != fold))
+        held_out = self._hold_out(trained, fold)
+        preprocessor = Preprocessor.fit(dataset, trained, normalise=config.normalise)
+        validation = self._samples(validated, preprocessor)
+        samples = self._samples(np.setdiff1d(trained, held_out), preprocessor)
+        holdout = self._samples(held_out, preprocessor) if len(held_out) else None
+        fit = self._start(fold, preprocessor)
+        for train_loss in train(fit, samples, config, loss=self._loss(trained), holdout=holdout):
+            predicted = predict_proba(fit.model, validation).numpy()
+            value = score(self._metric, dataset.labels[validated], predicted)
+            fold_ended = fit.is_finished(config)
+            if fold_ended:
+                model = FoldModel(config, input_shape(dataset), preprocessor, fit.model)
+                self._progress.end_fold(validated, predicted, value, model.to_bytes())
+                self._fit = None
+            report = EpochReport(
+                fold=fold,
+                epoch=fit.epoch - 1,
+                train_loss=train_loss,
+                score=value,
+                seconds=time.perf_counter() - started,
+                fold_ended=fold_ended,
+                fold_scores=tuple(self._progress.fold_scores),
+            )
+            self._progress.curves.append(asdict(report))
+            yield report
+            started = time.perf_counter()
+
+    def _start(self, fold: int, preprocessor: Preprocessor) -> Fit:
+        """A fresh fit of the fold, or the one that the checkpoint was in the middle of."""
+        # One generator a fold: what other code draws between two epochs changes nothing.
+        torch.manual_seed(fold_seed(self._config.seed, fold))
+        model = make_model(self._config, input_shape(self._dataset), preprocessor)
+        self._fit = new_fit(model.to(self._device), self._config, device=self._device)
+        if self._resume is not None:
+            restore_fit(self._resume, self._fit, fold=fold)
+            self._resume = None
+        return self._fit
+
+    def _hold_out(self, trained: NDArray[np.int64], fold: int) -> NDArray[np.int64]:
+        if self._config.patience is None and self._config.schedule != "plateau":
+            return trained[:0]
+        seed = fold_seed(self._config.seed, fold) % 2**32
+        return hold_out(self._dataset, trained, share=self._config.holdout, seed=seed)
+
+    def _samples(self, index: NDArray[np.int64], preprocessor: Preprocessor) -> Samples:
+        return Samples(
+            self._dataset,
+            index,
+            preprocessor,
+            window=self._config.window,
+            stride=self._config.stride,
+            device=self._device,
+        )
+
+    def _loss(self, trained: NDArray[np.int64]) -> LossFunction:
+        weight = None
+        if self._config.class_weight:
+            labels = self._dataset.labels[trained]
+            classes = len(self._dataset.schema.classes)
+            weights = class_weights(labels, classes=classes, power=self._config.class_weight)
+            weight = torch.from_numpy(weights).to(self._device)
+        return losses.build(self._config.loss, weight=weight)
+
+    def _predict_test(self) -> NDArray[np.float32]:
+        index = self._dataset.test_index
+        each = [
+            FoldModel.from_bytes(data).predict_proba(self._dataset, index, device=self._device)
+            for data in self._progress.fold_models
+        ]
+        return np.asarray(np.mean(each, axis=0), dtype=np.float32)
+
+
+def fold_seed(seed: int, fold: int) -> int:
+    """The seed of one fold of a trial, 64 bits."""
+    return int(np.random.SeedSequence([seed, fold]).generate_state(1, np.uint64)[0] >> 1)

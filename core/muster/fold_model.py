@@ -1,0 +1,102 @@
+"""The model of one fold: weights, preprocessing and configuration in one safetensors file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from muster import models
+from muster.config import TrialConfig
+from muster.data.dataset import Dataset
+from muster.data.preprocess import Preprocessor
+from muster.errors import UserError
+from muster.models.base import InputShape, Model
+from muster.samples import Samples
+from muster.tensors import pack, unpack
+from muster.training import predict_proba
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class FoldModel:
+    """Predicts on its own, with the preprocessing that was fitted on its training fold."""
+
+    config: TrialConfig
+    shape: InputShape
+    preprocessor: Preprocessor
+    model: Model
+
+    def predict_proba(
+        self, dataset: Dataset, index: NDArray[np.int64], *, device: torch.device
+    ) -> NDArray[np.float32]:
+        """(len(index), classes) class probabilities of the sequences at index."""
+        if not len(index):
+            return np.zeros((0, self.shape.classes), dtype=np.float32)
+        samples = Samples(
+            dataset,
+            index,
+            self.preprocessor,
+            window=self.config.window,
+            stride=self.config.stride,
+            device=device,
+        )
+        probabilities = predict_proba(self.model.to(device), samples).numpy()
+        return np.asarray(probabilities, dtype=np.float32)
+
+    def to_bytes(self) -> bytes:
+        """The file's content; from_bytes makes the same model of it, to the bit."""
+        content = {
+            "format": FORMAT,
+            "config": self.config.model_dump(mode="json"),
+            "shape": asdict(self.shape),
+            "preprocessor": self.preprocessor.to_json(),
+        }
+        return pack(self.model.state_dict(), content)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> FoldModel:
+        """Raises UserError for damaged data, a newer format and weights that are not finite."""
+        tensors, content = unpack(data, what="the fold model")
+        if content.get("format") != FORMAT:
+            raise UserError(
+                f"the fold model has format {content.get('format')!r}, this muster reads "
+                f"{FORMAT}; use the version that wrote it"
+            )
+        try:
+            config = TrialConfig.model_validate(content["config"])
+            shape = InputShape(**content["shape"])
+            preprocessor = Preprocessor.from_json(content["preprocessor"])
+            model = _empty(config, shape, preprocessor)
+            model.load_state_dict(tensors)
+        except (KeyError, TypeError, ValidationError, RuntimeError) as error:
+            raise UserError(f"the fold model is damaged: {error}") from error
+        broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+        if broken:
+            raise UserError(f"the fold model has weights that are no numbers: {', '.join(broken)}")
+        return cls(config, shape, preprocessor, model)
+
+
+def input_shape(dataset: Dataset) -> InputShape:
+    """Sizes of the whole dataset, before a fold's preprocessing drops channels."""
+    return InputShape(
+        channels=len(dataset.schema.channels),
+        static_features=dataset.static.shape[1],
+        classes=len(dataset.schema.classes),
+    )
+
+
+def make_model(config: TrialConfig, shape: InputShape, preprocessor: Preprocessor) -> Model:
+    """Fresh weights from torch's current random state, for the channels that were kept."""
+    kept = InputShape(len(preprocessor.kept), shape.static_features, shape.classes)
+    return models.build(config.architecture, kept, dropout=config.dropout)
+
+
+def _empty(config: TrialConfig, shape: InputShape, preprocessor: Preprocessor) -> Model:
+    # The weights are overwritten at once; the caller's random numbers must not notice.
+    with torch.random.fork_rng(devices=[]):
+        return make_model(config, shape, preprocessor)

@@ -1,0 +1,65 @@
+"""Loss functions over logits, and their registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+
+from muster.config import Choice
+from muster.options import option_problems
+
+Loss = Callable[..., Tensor]
+
+
+def cross_entropy(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0,
+) -> Tensor:
+    """Cross-entropy with label smoothing (Szegedy et al., 2016), the mean over the batch.
+
+    logits: (batch, classes), unnormalised. target: (batch,), int64 class indices.
+    weight: (classes,) per-class factors, or None.
+    """
+    return functional.cross_entropy(logits, target, weight=weight, label_smoothing=label_smoothing)
+
+
+def focal(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    weight: Tensor | None = None,
+    gamma: Annotated[float, Field(ge=0.0)] = 2.0,
+) -> Tensor:
+    """Cross-entropy that counts well-classified samples less (Lin et al., 2017).
+
+    Shapes as in cross_entropy. gamma = 0 is weighted cross-entropy.
+    """
+    log_probability = functional.log_softmax(logits, dim=1)
+    picked = log_probability.gather(1, target[:, None]).squeeze(1)
+    factor = (1.0 - picked.exp()).clamp(min=0.0).pow(gamma) if gamma else 1.0
+    losses = -factor * picked
+    if weight is None:
+        return losses.mean()
+    weights = weight[target]
+    return (losses * weights).sum() / weights.sum()
+
+
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "focal": focal}
+
+
+def check_options(name: str, options: Mapping[str, Any]) -> list[str]:
+    """What is wrong with these options of a loss: one line a problem."""
+    return option_problems(LOSSES[name], options, not_options=frozenset({"weight"}))
+
+
+def build(choice: Choice, *, weight: Tensor | None) -> Callable[[Tensor, Tensor], Tensor]:
+    """The chosen loss as a function of logits and target alone."""
+    return partial(LOSSES[choice.name], weight=weight, **choice.options)

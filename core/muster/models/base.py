@@ -1,0 +1,87 @@
+"""What every architecture promises, and the parts that they share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """Sizes that the data decides: channels and static features in, classes out."""
+
+    channels: int
+    static_features: int
+    classes: int
+
+
+class Model(nn.Module):
+    """An architecture: __init__(shape, *, dropout, **options) and forward as below.
+
+    Keyword-only arguments other than dropout are the options of a search space; their annotations
+    give type and bounds. Padding never changes a result.
+    """
+
+    def forward(self, values: Tensor, lengths: Tensor | None, static: Tensor) -> Tensor:
+        """Logits (batch, classes), unnormalised.
+
+        values: (batch, steps, channels), zeros behind a sequence's end. lengths: (batch,) int64
+        valid steps of each, at least 1; None where all sequences fill all steps.
+        static: (batch, static features).
+        """
+        raise NotImplementedError
+
+
+class Head(nn.Module):
+    """Dropout and one linear layer, where the static features join: (batch, classes) logits."""
+
+    def __init__(self, features: int, shape: InputShape, *, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(features + shape.static_features, shape.classes)
+
+    def forward(self, features: Tensor, static: Tensor) -> Tensor:
+        logits: Tensor = self.linear(torch.cat([self.dropout(features), static], dim=1))
+        return logits
+
+
+class MaskedBatchNorm(nn.BatchNorm1d):
+    """Batch normalisation (Ioffe & Szegedy, 2015) whose statistics leave padded steps out."""
+
+    def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
+        """values: (batch, channels, steps). mask: (batch, 1, steps), true where valid, or None."""
+        if mask is None or not self.training:
+            return super().forward(values)
+        weight = mask.to(values.dtype)
+        count = weight.sum()
+        mean = (values * weight).sum((0, 2)) / count
+        centred = values - mean[:, None]
+        variance = (centred.square() * weight).sum((0, 2)) / count
+        self._track(mean.detach(), variance.detach(), count)
+        scaled = centred * torch.rsqrt(variance + self.eps)[:, None]
+        return scaled * self.weight[:, None] + self.bias[:, None]
+
+    def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        momentum = self.momentum or 0.0
+        if self.running_mean is None or self.running_var is None:
+            return
+        unbiased = variance * count / (count - 1).clamp(min=1)
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(unbiased, momentum)
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+
+
+def step_mask(lengths: Tensor, steps: int) -> Tensor:
+    """(batch, steps) bool, true at the valid steps. lengths: (batch,)."""
+    return torch.arange(steps, device=lengths.device)[None, :] < lengths[:, None]
+
+
+def masked_mean(values: Tensor, lengths: Tensor | None) -> Tensor:
+    """Mean over the valid steps. values: (batch, steps, features); returns (batch, features)."""
+    if lengths is None:
+        return values.mean(dim=1)
+    mask = step_mask(lengths, values.shape[1])[..., None]
+    return torch.where(mask, values, 0.0).sum(dim=1) / lengths[:, None].to(values.dtype)

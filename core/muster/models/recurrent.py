@@ -1,0 +1,99 @@
+"""Recurrent networks: plain, LSTM (Hochreiter & Schmidhuber, 1997) and GRU (Cho et al., 2014)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from muster.models.base import Head, InputShape, Model, masked_mean, step_mask
+
+Pooling = Literal["last", "mean", "attention"]
+Size = Annotated[int, Field(ge=1)]
+
+
+class Recurrent(Model):
+    """Stacked recurrent layers over packed sequences, pooled over time.
+
+    pooling: last, the last valid step of each direction; mean over the valid steps; attention, a
+    learnt weighted mean (Bahdanau et al., 2015, with one learnt query).
+    """
+
+    cell: type[nn.RNN | nn.LSTM | nn.GRU]
+
+    def __init__(
+        self,
+        shape: InputShape,
+        *,
+        dropout: float = 0.0,
+        hidden: Size = 64,
+        layers: Size = 1,
+        bidirectional: bool = False,
+        pooling: Pooling = "last",
+    ) -> None:
+        super().__init__()
+        self.pooling = pooling
+        self.recurrent = self.cell(
+            shape.channels,
+            hidden,
+            num_layers=layers,
+            bidirectional=bidirectional,
+            batch_first=True,
+            # Between layers only; with one layer there is no between.
+            dropout=dropout if layers > 1 else 0.0,
+        )
+        features = hidden * (2 if bidirectional else 1)
+        self.attention = nn.Linear(features, 1) if pooling == "attention" else None
+        self.head = Head(features, shape, dropout=dropout)
+
+    def forward(self, values: Tensor, lengths: Tensor | None, static: Tensor) -> Tensor:
+        if lengths is None:
+            outputs, state = self.recurrent(values)
+        else:
+            packed = pack_padded_sequence(
+                values, lengths.cpu(), batch_first=True, enforce_sorted=False
+            )
+            packed_outputs, state = self.recurrent(packed)
+            outputs, _ = pad_packed_sequence(
+                packed_outputs, batch_first=True, total_length=values.shape[1]
+            )
+        return self._classify(self._pool(outputs, state, lengths), static)
+
+    def _classify(self, features: Tensor, static: Tensor) -> Tensor:
+        logits: Tensor = self.head(features, static)
+        return logits
+
+    def _pool(
+        self, outputs: Tensor, state: Tensor | tuple[Tensor, Tensor], lengths: Tensor | None
+    ) -> Tensor:
+        if self.pooling == "last":
+            hidden = state[0] if isinstance(state, tuple) else state
+            directions = 2 if self.recurrent.bidirectional else 1
+            return torch.cat(list(hidden[-directions:]), dim=1)
+        if self.attention is None:
+            return masked_mean(outputs, lengths)
+        scores: Tensor = self.attention(outputs).squeeze(-1)
+        if lengths is not None:
+            scores = scores.masked_fill(~step_mask(lengths, outputs.shape[1]), -torch.inf)
+        return torch.einsum("bs,bsf->bf", scores.softmax(dim=1), outputs)
+
+
+class Rnn(Recurrent):
+    """Recurrent with plain tanh cells."""
+
+    cell = nn.RNN
+
+
+class Lstm(Recurrent):
+    """Recurrent with LSTM cells."""
+
+    cell = nn.LSTM
+
+
+class Gru(Recurrent):
+    """Recurrent with GRU cells."""
+
+    cell = nn.GRU

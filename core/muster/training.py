@@ -1,0 +1,165 @@
+"""One fit: a plain loop that yields after each epoch."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from muster.config import TrialConfig
+from muster.errors import NonFiniteLoss
+from muster.models.base import Model
+from muster.optim import Schedule, l1_penalty, make_optimizer, make_schedule
+from muster.samples import Samples
+
+LossFunction = Callable[[Tensor, Tensor], Tensor]
+EVALUATION_BATCH = 1024
+
+
+@dataclass
+class Fit:
+    """All that one fit is made of between two epochs; epoch counts the finished ones.
+
+    best_*: of early stopping, the lowest loss on the holdout and the weights that had it.
+    """
+
+    model: Model
+    optimizer: Optimizer
+    schedule: Schedule | None
+    random: RandomState
+    epoch: int = 0
+    best_loss: float = math.inf
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+    epochs_since_best: int = 0
+
+    def is_finished(self, config: TrialConfig) -> bool:
+        """Whether all epochs are trained, or early stopping has ended them."""
+        has_stopped = config.patience is not None and self.epochs_since_best >= config.patience
+        return has_stopped or self.epoch >= config.epochs
+
+
+@dataclass
+class RandomState:
+    """torch's random state on the host and, where that trains, on the device."""
+
+    host: Tensor
+    device: Tensor | None
+
+    @classmethod
+    def capture(cls, device: torch.device) -> RandomState:
+        """The state as it is now."""
+        is_cuda = device.type == "cuda"
+        return cls(torch.get_rng_state(), torch.cuda.get_rng_state(device) if is_cuda else None)
+
+    def restore(self, device: torch.device) -> None:
+        """Make it torch's state again; a device that the state never saw keeps its own."""
+        torch.set_rng_state(self.host)
+        if self.device is not None and device.type == "cuda":
+            torch.cuda.set_rng_state(self.device, device)
+
+
+def new_fit(model: Model, config: TrialConfig, *, device: torch.device) -> Fit:
+    """A fit at epoch 0 of a model that is on the device, from torch's current random state."""
+    optimizer = make_optimizer(config, model.parameters())
+    return Fit(model, optimizer, make_schedule(config, optimizer), RandomState.capture(device))
+
+
+def train(
+    fit: Fit,
+    samples: Samples,
+    config: TrialConfig,
+    *,
+    loss: LossFunction,
+    holdout: Samples | None = None,
+) -> Iterator[float]:
+    """Train to the end, yielding the mean training loss after each epoch.
+
+    holdout: part of the training data that early stopping and the plateau schedule look at.
+    After the last epoch the model has the weights to keep. Raises NonFiniteLoss.
+    """
+    while not fit.is_finished(config):
+        fit.random.restore(samples.device)
+        train_loss = _epoch(fit, samples, config, loss)
+        fit.epoch += 1
+        watched = train_loss if holdout is None else mean_loss(fit.model, holdout, loss)
+        if config.patience is not None:
+            _remember_best(fit, watched)
+        if isinstance(fit.schedule, ReduceLROnPlateau):
+            fit.schedule.step(watched)
+        elif fit.schedule is not None:
+            fit.schedule.step()
+        fit.random = RandomState.capture(samples.device)
+        if fit.best_weights and fit.is_finished(config):
+            fit.model.load_state_dict(fit.best_weights)
+        yield train_loss
+
+
+def _epoch(fit: Fit, samples: Samples, config: TrialConfig, loss: LossFunction) -> float:
+    fit.model.train()
+    parameters = list(fit.model.parameters())
+    order = torch.randperm(len(samples))
+    device_order = order.to(samples.device)
+    total = torch.zeros((), device=samples.device)
+    for first in range(0, len(order), config.batch_size):
+        chosen = slice(first, first + config.batch_size)
+        batch = samples.batch(order[chosen], device_order[chosen])
+        if len(batch.labels) == 1 and len(order) > 1:
+            # Batch normalisation needs two samples; the shuffle leaves out another one each epoch.
+            continue
+        value = loss(fit.model(batch.values, batch.lengths, batch.static), batch.labels)
+        total += value.detach() * len(batch.labels)
+        if config.l1:
+            value = value + config.l1 * l1_penalty(parameters)
+        fit.optimizer.zero_grad(set_to_none=True)
+        value.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        if config.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
+        fit.optimizer.step()
+    mean = float(total) / len(order)
+    if not math.isfinite(mean):
+        raise NonFiniteLoss(f"the training loss became {mean} in epoch {fit.epoch}")
+    return mean
+
+
+def _remember_best(fit: Fit, watched: float) -> None:
+    fit.epochs_since_best += 1
+    if watched < fit.best_loss:
+        fit.best_loss = watched
+        fit.best_weights = copy.deepcopy(fit.model.state_dict())
+        fit.epochs_since_best = 0
+
+
+@torch.inference_mode()
+def mean_loss(model: Model, samples: Samples, loss: LossFunction) -> float:
+    """The loss over all windows, in evaluation mode."""
+    total = 0.0
+    for logits, labels in _forward(model, samples):
+        total += float(loss(logits, labels)) * len(labels)
+    return total / len(samples)
+
+
+@torch.inference_mode()
+def predict_proba(model: Model, samples: Samples) -> Tensor:
+    """(sequences, classes) probabilities on the host: the mean over each sequence's windows."""
+    windows = torch.cat([logits.float().softmax(dim=1) for logits, _ in _forward(model, samples)])
+    sums = torch.zeros(samples.sequences, windows.shape[1], device=windows.device)
+    # On the host: adding up in parallel on a GPU would depend on the order of the threads.
+    sums = sums.cpu().index_add_(0, samples.sequence.cpu(), windows.cpu())
+    counts = torch.bincount(samples.sequence.cpu(), minlength=samples.sequences)
+    return sums / counts[:, None]
+
+
+def _forward(model: Model, samples: Samples) -> Iterator[tuple[Tensor, Tensor]]:
+    model.eval()
+    order = torch.arange(len(samples))
+    device_order = order.to(samples.device)
+    for first in range(0, len(order), EVALUATION_BATCH):
+        chosen = slice(first, first + EVALUATION_BATCH)
+        batch = samples.batch(order[chosen], device_order[chosen])
+        yield model(batch.values, batch.lengths, batch.static), batch.labels
