@@ -1,0 +1,196 @@
+"""Claiming: a trial that somebody left, or a new slot of the exact budget."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+from optuna.trial import TrialState
+from sqlalchemy import Connection, Engine, insert, select, update
+
+from muster_db import leases, records
+from muster_db.clock import clock
+from muster_db.engine import transact
+from muster_db.records import Proposal
+from muster_db.study import Study, StudyProgress, read_progress, study_row
+from muster_db.tables import studies, trials
+
+# Proposals that another worker took a moment earlier; each is drawn again from fresh news.
+REDRAWS = 20
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to run one attempt of a trial. attempt: counts from 1."""
+
+    study_id: int
+    trial_id: int
+    number: int
+    params: dict[str, Any]
+    attempt: int
+    token: str
+    lease_seconds: float
+
+
+@dataclass(frozen=True)
+class _Claimant:
+    study: Study
+    worker_id: int
+    lease_seconds: float
+    token: str
+
+
+def claim(
+    engine: Engine,
+    study: Study,
+    *,
+    worker_id: int,
+    lease_seconds: float,
+    propose: Callable[[], Proposal],
+) -> Claim | StudyProgress:
+    """Take a trial that somebody left, else a new slot of the budget; else say how far it is.
+
+    A left trial keeps its number and parameters. propose is called outside any transaction, only
+    for a new slot, and again when its configuration was taken meanwhile. StudyProgress: nothing
+    to claim, because all is told (is_finished), others still run, or the study is stopped.
+    """
+    claimant = _Claimant(study, worker_id, lease_seconds, uuid.uuid4().hex)
+    found = transact(engine, lambda connection: _take_left(connection, claimant))
+    for redraw in range(REDRAWS):
+        if found is not None:
+            return found
+        proposal = propose()
+        found = _take_new(engine, claimant, proposal, may_repeat=redraw == REDRAWS - 1)
+    if found is None:
+        raise RuntimeError("the last redraw may repeat, so it always finds")
+    return found
+
+
+def _take_left(connection: Connection, claimant: _Claimant) -> Claim | StudyProgress | None:
+    study = claimant.study
+    row = study_row(connection, study)
+    if row.state != "open":
+        return read_progress(connection, study)
+    for left in leases.left(connection, study.study_id):
+        state = leases.expire(connection, left) if left.state == leases.RUNNING else left.state
+        if state in leases.TAKEABLE and _retake(connection, left.trial_id, left.token, claimant):
+            return _claim_of(connection, left.trial_id, claimant)
+    return None if row.claimed < row.budget else read_progress(connection, study)
+
+
+def _retake(connection: Connection, trial_id: int, token: str, claimant: _Claimant) -> bool:
+    """Whether the trial is ours now, and not another's that saw it at the same moment."""
+    changed = connection.execute(
+        update(trials)
+        .where(
+            trials.c.trial_id == trial_id,
+            trials.c.token == token,
+            trials.c.state.in_(leases.TAKEABLE),
+        )
+        .values(
+            state=leases.RUNNING,
+            token=claimant.token,
+            worker_id=claimant.worker_id,
+            attempt=trials.c.attempt + 1,
+            expires_at=clock(claimant.lease_seconds),
+        )
+    ).rowcount
+    if changed != 1:
+        return False
+    records.set_state(connection, trial_id, TrialState.RUNNING)
+    leases.mark_changed(connection, claimant.study.study_id, trial_id)
+    return True
+
+
+def _take_new(
+    engine: Engine, claimant: _Claimant, proposal: Proposal, *, may_repeat: bool
+) -> Claim | StudyProgress | None:
+    tries = count()
+
+    def verb(connection: Connection) -> Claim | StudyProgress | None:
+        if next(tries) > 0:
+            mine = select(trials.c.trial_id).where(trials.c.token == claimant.token)
+            trial_id = connection.execute(mine).scalar()
+            if trial_id is not None:
+                return _claim_of(connection, trial_id, claimant)
+        return _insert(connection, claimant, proposal, may_repeat or proposal.is_repeat)
+
+    return transact(engine, verb)
+
+
+def _insert(
+    connection: Connection, claimant: _Claimant, proposal: Proposal, may_repeat: bool
+) -> Claim | StudyProgress | None:
+    study = claimant.study
+    taken = connection.execute(
+        update(studies)
+        .where(
+            studies.c.study_id == study.study_id,
+            studies.c.claimed < studies.c.budget,
+            studies.c.state == "open",
+        )
+        .values(claimed=studies.c.claimed + 1, revision=studies.c.revision + 1)
+    ).rowcount
+    if taken != 1:
+        return read_progress(connection, study)
+    # The study's row is locked from here to the commit: nobody else takes a number meanwhile.
+    row = study_row(connection, study)
+    number = row.claimed - 1
+    if not may_repeat and _is_known(connection, study.study_id, proposal.hash):
+        connection.execute(
+            update(studies)
+            .where(studies.c.study_id == study.study_id)
+            .values(claimed=number, revision=row.revision - 1)
+        )
+        return None
+    trial_id = records.insert_trial(connection, study.study_id, number=number, proposal=proposal)
+    connection.execute(
+        insert(trials).values(
+            trial_id=trial_id,
+            study_id=study.study_id,
+            number=number,
+            state=leases.RUNNING,
+            token=claimant.token,
+            worker_id=claimant.worker_id,
+            attempt=1,
+            failures=0,
+            expires_at=clock(claimant.lease_seconds),
+            revision=row.revision,
+            params_hash=proposal.hash,
+        )
+    )
+    return Claim(
+        study.study_id,
+        trial_id,
+        number,
+        dict(proposal.params),
+        1,
+        claimant.token,
+        claimant.lease_seconds,
+    )
+
+
+def _is_known(connection: Connection, study_id: int, params_hash: str) -> bool:
+    query = select(trials.c.trial_id).where(
+        trials.c.study_id == study_id, trials.c.params_hash == params_hash
+    )
+    return connection.execute(query.limit(1)).first() is not None
+
+
+def _claim_of(connection: Connection, trial_id: int, claimant: _Claimant) -> Claim:
+    row = connection.execute(
+        select(trials.c.number, trials.c.attempt).where(trials.c.trial_id == trial_id)
+    ).one()
+    params, _ = records.read_params(connection, [trial_id])[trial_id]
+    return Claim(
+        claimant.study.study_id,
+        trial_id,
+        row.number,
+        params,
+        row.attempt,
+        claimant.token,
+        claimant.lease_seconds,
+    )

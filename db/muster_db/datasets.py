@@ -1,0 +1,139 @@
+"""Datasets in the database, fetched by fingerprint and cached as files."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from muster.data.archive import pack, unpack
+from muster.data.dataset import Dataset
+from muster.data.fingerprint import fingerprint as fingerprint_of
+from muster.errors import Unavailable, UserError
+from sqlalchemy import Connection, Engine, insert, or_, select
+
+from muster_db import blobs
+from muster_db.clock import clock
+from muster_db.engine import transact
+from muster_db.tables import datasets
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StoredDataset:
+    """What the database says of a dataset without its sequences."""
+
+    fingerprint: str
+    name: str
+    sequences: int
+    channels: int
+    classes: int
+    sha: str
+
+
+def store(engine: Engine, dataset: Dataset) -> str:
+    """Store a dataset, once for each content; returns its fingerprint."""
+    fingerprint = fingerprint_of(dataset)
+    sha = blobs.put(engine, pack(dataset))
+
+    def verb(connection: Connection) -> None:
+        known = select(datasets.c.fingerprint).where(datasets.c.fingerprint == fingerprint)
+        if connection.execute(known).first() is not None:
+            return
+        connection.execute(
+            insert(datasets).values(
+                fingerprint=fingerprint,
+                name=dataset.name,
+                sha=sha,
+                sequences=len(dataset),
+                channels=len(dataset.schema.channels),
+                classes=len(dataset.schema.classes),
+                stored_at=clock(),
+            )
+        )
+
+    transact(engine, verb)
+    return fingerprint
+
+
+def list_datasets(engine: Engine) -> list[StoredDataset]:
+    """All stored datasets, the newest first."""
+    return _select(engine)
+
+
+def find(engine: Engine, name: str) -> StoredDataset:
+    """The newest dataset of that name or fingerprint; raises UserError that lists the known."""
+    found = _select(engine, name)
+    if not found:
+        known = ", ".join(dict.fromkeys(each.name for each in _select(engine)))
+        listed = known or "none yet; store one with `muster data add`"
+        raise UserError(f"there is no dataset {name!r}; the datasets here: {listed}")
+    return found[0]
+
+
+def fetch(engine: Engine, fingerprint: str, *, cache: Path) -> Dataset:
+    """The dataset of that fingerprint, out of the cache folder where it is whole there.
+
+    Raises UserError when the database lacks it, or holds another than the fingerprint says.
+    """
+    path = cache / f"{fingerprint}.npz"
+    if (cached := _cached(path, fingerprint)) is not None:
+        return cached
+    data = blobs.get(engine, find(engine, fingerprint).sha)
+    dataset = unpack(data)
+    if fingerprint_of(dataset) != fingerprint:
+        raise UserError(
+            f"dataset {fingerprint}: the database holds other content than its fingerprint says; "
+            "store it again with `muster data add`"
+        )
+    _write_whole(path, data)
+    return dataset
+
+
+def _select(engine: Engine, name: str | None = None) -> list[StoredDataset]:
+    query = select(datasets).order_by(datasets.c.stored_at.desc())
+    if name is not None:
+        query = query.where(or_(datasets.c.name == name, datasets.c.fingerprint == name))
+    rows = transact(engine, lambda connection: connection.execute(query).all(), read_only=True)
+    return [
+        StoredDataset(row.fingerprint, row.name, row.sequences, row.channels, row.classes, row.sha)
+        for row in rows
+    ]
+
+
+def _cached(path: Path, fingerprint: str) -> Dataset | None:
+    try:
+        dataset = unpack(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, UserError) as error:
+        log.warning("%s: unreadable, fetched again: %s", path, error)
+        return None
+    if fingerprint_of(dataset) != fingerprint:
+        log.warning("%s: damaged, fetched again", path)
+        return None
+    return dataset
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    temporary: str | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except OSError as error:
+        if temporary is not None:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        raise Unavailable(
+            f"{path.parent}: the dataset cannot be cached there ({error.strerror}); "
+            "make room or name another folder in MUSTER_CACHE_DIR"
+        ) from error

@@ -1,0 +1,139 @@
+"""From a URL to an engine, and the one place where transactions are retried."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from muster.errors import UserError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay
+from tenacity.wait import wait_random_exponential
+
+from muster_db.clock import now
+from muster_db.faults import explain, is_passing
+
+__all__ = ["connect", "now", "transact"]
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+SUPPORTED = "sqlite:///muster.db or mysql+pymysql://user:password@host/database"
+CONNECT_SECONDS = 10
+# A half-open connection is noticed when a read gets no answer for that long.
+ANSWER_SECONDS = 25
+BUSY_MILLISECONDS = 10_000
+
+
+def connect(url: str, *, patience_seconds: float = 30.0) -> Engine:
+    """An engine for an SQLite, MySQL or MariaDB URL; nothing is connected yet.
+
+    patience_seconds: how long transact goes on trying before it raises Unavailable.
+    Raises UserError for a URL that is none, or names another kind of database.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError) as error:
+        raise UserError(f"the database URL cannot be read; write it like {SUPPORTED}") from error
+    backend = parsed.get_backend_name()
+    if backend == "sqlite" and parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        engine = _connect_sqlite(parsed)
+    elif parsed.drivername in ("mysql+pymysql", "mariadb+pymysql"):
+        engine = _connect_mysql(parsed)
+    else:
+        raise UserError(
+            f"{parsed.render_as_string(hide_password=True)}: {parsed.drivername} "
+            f"is not a database that muster knows; write {SUPPORTED}"
+        )
+    engine.update_execution_options(muster_patience=patience_seconds)
+    return engine
+
+
+def transact(engine: Engine, verb: Callable[[Connection], T], *, read_only: bool = False) -> T:
+    """Run verb in one transaction; again, with jitter, after a deadlock or a lost connection.
+
+    The answer to a commit may be lost after it took effect, so a verb that must happen once
+    has to recognise its own earlier run. Raises Unavailable when the engine's patience ends,
+    UserError when the fault is the user's to mend.
+    """
+    patience = float(engine.get_execution_options().get("muster_patience", 30.0))
+    retrying = Retrying(
+        retry=retry_if_exception(
+            lambda error: isinstance(error, SQLAlchemyError) and is_passing(error)
+        ),
+        wait=wait_random_exponential(multiplier=0.05, max=2.0),
+        stop=stop_after_delay(patience),
+        before_sleep=_tell_retry,
+        reraise=True,
+    )
+    try:
+        result: T = retrying(_once, engine, verb, read_only)
+        return result
+    except SQLAlchemyError as error:
+        raise explain(error, engine.url) from error
+
+
+def _once(engine: Engine, verb: Callable[[Connection], T], read_only: bool) -> T:
+    with engine.connect() as connection:
+        connection.execution_options(muster_read_only=read_only)
+        with connection.begin():
+            return verb(connection)
+
+
+def _tell_retry(state: RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome is not None else None
+    log.info("the database did not take a transaction (try %d): %s", state.attempt_number, error)
+
+
+def _connect_mysql(url: URL) -> Engine:
+    if not url.database:
+        raise UserError(
+            f"{url.render_as_string(hide_password=True)}: no database is named; write {SUPPORTED}"
+        )
+    return create_engine(
+        url,
+        # READ COMMITTED: under REPEATABLE READ a poller keeps seeing its first snapshot.
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        pool_size=1,
+        max_overflow=1,
+        pool_timeout=ANSWER_SECONDS,
+        # hide_parameters: values of trials and bytes of blobs have no place in a message.
+        hide_parameters=True,
+        connect_args={
+            "charset": "utf8mb4",
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": ANSWER_SECONDS,
+            "write_timeout": ANSWER_SECONDS,
+        },
+    )
+
+
+def _connect_sqlite(url: URL) -> Engine:
+    if not url.database or url.database == ":memory:":
+        raise UserError(f"an SQLite database needs a file; write {SUPPORTED}")
+    engine = create_engine(url, hide_parameters=True)
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: Any) -> None:
+    # The driver's own BEGIN is deferred: two writers that have read would lock each other out.
+    connection.isolation_level = None
+    for setting in (
+        f"busy_timeout = {BUSY_MILLISECONDS}",
+        "foreign_keys = ON",
+        "synchronous = NORMAL",
+    ):
+        connection.execute(f"PRAGMA {setting}")
+    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+        connection.execute("PRAGMA journal_mode = WAL")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    read_only = connection.get_execution_options().get("muster_read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

@@ -1,0 +1,1 @@
+"""Alembic migrations of muster's tables; Optuna's have their own."""

@@ -1,0 +1,226 @@
+"""Trials as Optuna keeps them: written straight into its tables, so that its tools see them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from muster.errors import UserError
+from optuna.distributions import (
+    BaseDistribution,
+    distribution_to_json,
+    json_to_distribution,
+)
+from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialValueModel
+from optuna.trial import TrialState
+from sqlalchemy import Connection, CursorResult, Table, insert, select, update
+from sqlalchemy.dialects import mysql, sqlite
+
+from muster_db.clock import clock
+from muster_db.tables import (
+    optuna_attributes,
+    optuna_params,
+    optuna_reports,
+    optuna_trials,
+    optuna_values,
+)
+
+# MySQL's TEXT, which holds Optuna's attributes.
+ATTRIBUTE_BYTES = 65_535
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A configuration to try. is_repeat: nothing new is left, so it may be one tried before."""
+
+    params: dict[str, Any]
+    distributions: dict[str, BaseDistribution]
+    is_repeat: bool = False
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the parameters: equal for equal configurations."""
+        return hashlib.sha256(json.dumps(self.params, sort_keys=True).encode()).hexdigest()
+
+
+def insert_trial(connection: Connection, study_id: int, *, number: int, proposal: Proposal) -> int:
+    """Insert a RUNNING trial with its parameters; returns its id."""
+    result = connection.execute(
+        insert(optuna_trials).values(
+            study_id=study_id,
+            number=number,
+            state=TrialState.RUNNING,
+            datetime_start=clock(whole=True),
+        )
+    )
+    trial_id = inserted_id(result)
+    rows = [
+        {
+            "trial_id": trial_id,
+            "param_name": name,
+            "param_value": distribution.to_internal_repr(proposal.params[name]),
+            "distribution_json": distribution_to_json(distribution),
+        }
+        for name, distribution in proposal.distributions.items()
+    ]
+    if rows:
+        connection.execute(insert(optuna_params), rows)
+    return trial_id
+
+
+def read_params(
+    connection: Connection, trial_ids: Sequence[int]
+) -> dict[int, tuple[dict[str, Any], dict[str, BaseDistribution]]]:
+    """Parameters and distributions of trials, in the order in which they were suggested."""
+    rows = connection.execute(
+        select(
+            optuna_params.c.trial_id,
+            optuna_params.c.param_name,
+            optuna_params.c.param_value,
+            optuna_params.c.distribution_json,
+        )
+        .where(optuna_params.c.trial_id.in_(trial_ids))
+        .order_by(optuna_params.c.param_id)
+    )
+    found: dict[int, tuple[dict[str, Any], dict[str, BaseDistribution]]] = {
+        trial_id: ({}, {}) for trial_id in trial_ids
+    }
+    for trial_id, name, value, text in rows:
+        params, distributions = found[trial_id]
+        distributions[name] = parse_distribution(text)
+        params[name] = distributions[name].to_external_repr(value)
+    return found
+
+
+def set_state(connection: Connection, trial_id: int, state: TrialState) -> None:
+    """Set the state that Optuna shows."""
+    connection.execute(
+        update(optuna_trials).where(optuna_trials.c.trial_id == trial_id).values(state=state)
+    )
+
+
+def finish(
+    connection: Connection,
+    trial_id: int,
+    *,
+    state: TrialState,
+    value: float | None,
+    attributes: Mapping[str, Any],
+) -> None:
+    """Give a trial its final state, value and attributes."""
+    connection.execute(
+        update(optuna_trials)
+        .where(optuna_trials.c.trial_id == trial_id)
+        .values(state=state, datetime_complete=clock(whole=True))
+    )
+    if value is not None:
+        stored, kind = TrialValueModel.value_to_stored_repr(value)
+        row = {"trial_id": trial_id, "objective": 0, "value": stored, "value_type": kind}
+        upsert(connection, optuna_values, [row], keys=("trial_id", "objective"))
+    write_attributes(connection, trial_id, attributes)
+
+
+def write_attributes(connection: Connection, trial_id: int, attributes: Mapping[str, Any]) -> None:
+    """Set user attributes; raises UserError for one that MySQL would cut off."""
+    rows = []
+    for key, value in attributes.items():
+        text = json.dumps(value)
+        if len(text.encode()) > ATTRIBUTE_BYTES:
+            raise UserError(
+                f"attribute {key} has {len(text.encode())} bytes, the database takes "
+                f"{ATTRIBUTE_BYTES}; store it as a blob"
+            )
+        rows.append({"trial_id": trial_id, "key": key, "value_json": text})
+    upsert(connection, optuna_attributes, rows, keys=("trial_id", "key"))
+
+
+def write_reports(
+    connection: Connection, trial_id: int, values: Sequence[tuple[int, float]]
+) -> None:
+    """Set intermediate values; the last of one step counts."""
+    rows = []
+    for step, value in dict(values).items():
+        stored, kind = TrialIntermediateValueModel.intermediate_value_to_stored_repr(value)
+        rows.append(
+            {
+                "trial_id": trial_id,
+                "step": step,
+                "intermediate_value": stored,
+                "intermediate_value_type": kind,
+            }
+        )
+    upsert(connection, optuna_reports, rows, keys=("trial_id", "step"))
+
+
+def read_reports(connection: Connection, trial_ids: Sequence[int]) -> dict[int, dict[int, float]]:
+    """Intermediate values of trials: step to value, by step."""
+    rows = connection.execute(
+        select(
+            optuna_reports.c.trial_id,
+            optuna_reports.c.step,
+            optuna_reports.c.intermediate_value,
+            optuna_reports.c.intermediate_value_type,
+        )
+        .where(optuna_reports.c.trial_id.in_(trial_ids))
+        .order_by(optuna_reports.c.step)
+    )
+    found: dict[int, dict[int, float]] = {trial_id: {} for trial_id in trial_ids}
+    to_value = TrialIntermediateValueModel.stored_repr_to_intermediate_value
+    for trial_id, step, stored, kind in rows:
+        found[trial_id][step] = to_value(stored, kind)
+    return found
+
+
+def read_values(connection: Connection, trial_ids: Sequence[int]) -> dict[int, float]:
+    """Final values of those trials that have one."""
+    rows = connection.execute(
+        select(optuna_values.c.trial_id, optuna_values.c.value, optuna_values.c.value_type).where(
+            optuna_values.c.trial_id.in_(trial_ids), optuna_values.c.objective == 0
+        )
+    )
+    return {
+        trial_id: TrialValueModel.stored_repr_to_value(stored, kind)
+        for trial_id, stored, kind in rows
+    }
+
+
+def upsert(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]], *, keys: Sequence[str]
+) -> None:
+    """Insert rows; where a row with these keys stands already, overwrite the rest of it."""
+    if not rows:
+        return
+    names = [name for name in rows[0] if name not in keys]
+    if connection.dialect.name == "sqlite":
+        lite = sqlite.insert(table).values(list(rows))
+        connection.execute(
+            lite.on_conflict_do_update(
+                index_elements=list(keys), set_={name: lite.excluded[name] for name in names}
+            )
+        )
+        return
+    big = mysql.insert(table).values(list(rows))
+    connection.execute(big.on_duplicate_key_update({name: big.inserted[name] for name in names}))
+
+
+def inserted_id(result: CursorResult[Any]) -> int:
+    """The id that the database gave to the one row just inserted."""
+    if result.inserted_primary_key is None:
+        raise RuntimeError("the insert returned no id")
+    return int(result.inserted_primary_key[0])
+
+
+def is_number(value: float | None) -> bool:
+    """Whether a trial may be COMPLETE with this value; Optuna refuses NaN."""
+    return value is not None and not math.isnan(value)
+
+
+@lru_cache(maxsize=4096)
+def parse_distribution(text: str) -> BaseDistribution:
+    """A distribution out of Optuna's JSON; shared, so never change it."""
+    return json_to_distribution(text)

@@ -1,0 +1,281 @@
+"""Studies: their contract, their budget and whether they take work."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from muster.data.schema import Schema
+from muster.errors import UserError
+from optuna.study import StudyDirection
+from pydantic import BaseModel, ConfigDict, ValidationError
+from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from muster_db import tables
+from muster_db.clock import clock
+from muster_db.engine import transact
+from muster_db.records import inserted_id
+from muster_db.tables import optuna_directions, optuna_studies, studies, trials
+
+StudyState = Literal["open", "stopped"]
+NAME_CHARACTERS = 255
+
+
+class Contract(BaseModel):
+    """What every trial of a study must share.
+
+    folds: (sequences,) fold numbers, -1 for what is never validated on. space: the search-space
+    file's content. steps_per_fold: most epochs of a fold plus one, the fold mean's step.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    dataset_fingerprint: str
+    dataset_name: str
+    dataset_schema: Schema
+    folds: tuple[int, ...]
+    metric: str
+    direction: Literal["maximize", "minimize"]
+    space: dict[str, Any]
+    seed: int
+    sampler: str = "tpe"
+    pruner: str = "median"
+    steps_per_fold: int
+    code_version: str
+
+    @property
+    def canonical(self) -> str:
+        """The contract as JSON, the same text for the same contract."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the canonical text."""
+        return hashlib.sha256(self.canonical.encode()).hexdigest()
+
+    def differences(self, other: Contract) -> list[str]:
+        """One line a part that differs; long parts are named, not printed."""
+        ours, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
+        found = []
+        for name, value in ours.items():
+            if value == theirs[name]:
+                continue
+            is_short = isinstance(value, str | int)
+            found.append(f"{name}: {value} against {theirs[name]}" if is_short else name)
+        return found
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study as the database had it when it was read."""
+
+    study_id: int
+    name: str
+    contract: Contract
+    budget: int
+    state: StudyState
+    priority: int
+    max_attempts: int
+
+
+@dataclass(frozen=True)
+class StudyProgress:
+    """Counts of a study's trials. waiting: given back or expired, for anybody to resume."""
+
+    budget: int
+    told: int
+    running: int
+    waiting: int
+    state: StudyState
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether every trial that was asked for has been told."""
+        return self.told >= self.budget
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped the study: workers finish up and leave."""
+        return self.state == "stopped"
+
+
+def create_study(
+    engine: Engine,
+    *,
+    name: str,
+    contract: Contract,
+    budget: int,
+    priority: int = 0,
+    max_attempts: int = 3,
+) -> Study:
+    """Create a study of budget trials; raises UserError for a bad budget or a taken name."""
+    problems = []
+    if budget < 1:
+        problems.append(f"a budget of {budget} trials asks for nothing; ask for 1 or more")
+    if max_attempts < 1:
+        problems.append(f"max_attempts={max_attempts} leaves no attempt; allow 1 or more")
+    if not name.strip() or len(name) > NAME_CHARACTERS:
+        problems.append(f"a study's name has 1 to {NAME_CHARACTERS} characters")
+    if problems:
+        raise UserError(f"study {name!r}: " + "; ".join(problems))
+
+    def verb(connection: Connection) -> int:
+        study_id = _insert_optuna_study(connection, name, contract.direction)
+        connection.execute(
+            insert(studies).values(
+                study_id=study_id,
+                contract_hash=contract.hash,
+                contract=contract.canonical,
+                state="open",
+                priority=priority,
+                max_attempts=max_attempts,
+                budget=budget,
+                claimed=0,
+                told=0,
+                joined=0,
+                revision=0,
+                created_at=clock(),
+            )
+        )
+        return study_id
+
+    study_id = transact(engine, verb)
+    return Study(study_id, name, contract, budget, "open", priority, max_attempts)
+
+
+def open_study(engine: Engine, name: str) -> Study:
+    """The study of that name; raises UserError that lists the known ones."""
+    known = {study.name: study for study in list_studies(engine, name)}
+    if name not in known:
+        others = [study.name for study in list_studies(engine)]
+        listed = ", ".join(others) if others else "none yet; create one with `muster study create`"
+        raise UserError(f"there is no study {name!r}; the studies here: {listed}")
+    return known[name]
+
+
+def list_studies(engine: Engine, name: str | None = None) -> list[Study]:
+    """All studies (or those of one name), by priority, the highest first, then by age."""
+    query = _query()
+    if name is not None:
+        query = query.where(optuna_studies.c.study_name == name)
+    rows = transact(engine, lambda connection: connection.execute(query).all(), read_only=True)
+    return [_study(row) for row in rows]
+
+
+def progress(engine: Engine, study: Study) -> StudyProgress:
+    """How far a study is; raises UserError when it has been deleted."""
+    return transact(engine, lambda connection: read_progress(connection, study), read_only=True)
+
+
+def read_progress(connection: Connection, study: Study) -> StudyProgress:
+    """progress, inside a transaction."""
+    row = study_row(connection, study)
+    waiting = connection.execute(
+        select(func.count())
+        .select_from(trials)
+        .where(trials.c.study_id == study.study_id, trials.c.state.in_(("released", "expired")))
+    ).scalar_one()
+    return StudyProgress(
+        row.budget, row.told, row.claimed - row.told - waiting, waiting, row.state
+    )
+
+
+def study_row(connection: Connection, study: Study) -> Row[Any]:
+    """The study's row of muster_studies; raises UserError when it has been deleted."""
+    row = connection.execute(
+        select(studies).where(studies.c.study_id == study.study_id)
+    ).one_or_none()
+    if row is None:
+        raise UserError(f"study {study.name!r} has been deleted")
+    return row
+
+
+def stop_study(engine: Engine, study: Study) -> None:
+    """Let nobody claim: workers give back what they hold and leave."""
+    _update(engine, study, state="stopped")
+
+
+def resume_study(engine: Engine, study: Study) -> None:
+    """Let workers claim again."""
+    _update(engine, study, state="open")
+
+
+def extend_budget(engine: Engine, study: Study, *, trials: int) -> None:
+    """Ask for so many trials more."""
+    if trials < 1:
+        raise UserError(f"extending by {trials} trials asks for nothing; ask for 1 or more")
+    _update(engine, study, budget=studies.c.budget + trials)
+
+
+def delete_study(engine: Engine, study: Study) -> None:
+    """Delete a study with its trials; its blobs stay until collect_garbage."""
+
+    def verb(connection: Connection) -> None:
+        ours = select(tables.optuna_trials.c.trial_id).where(
+            tables.optuna_trials.c.study_id == study.study_id
+        )
+        # Our rows go with theirs: by foreign key, and on SQLite by trigger as well.
+        for table in reversed(tables.OPTUNA.sorted_tables):
+            if "study_id" in table.c:
+                connection.execute(delete(table).where(table.c.study_id == study.study_id))
+            elif "trial_id" in table.c:
+                connection.execute(delete(table).where(table.c.trial_id.in_(ours)))
+
+    transact(engine, verb)
+
+
+def _insert_optuna_study(connection: Connection, name: str, direction: str) -> int:
+    try:
+        result = connection.execute(insert(optuna_studies).values(study_name=name))
+    except IntegrityError as error:
+        raise UserError(
+            f"there is a study {name!r} already; name another, or go on with that one"
+        ) from error
+    study_id = inserted_id(result)
+    connection.execute(
+        insert(optuna_directions).values(
+            study_id=study_id, objective=0, direction=StudyDirection[direction.upper()]
+        )
+    )
+    return study_id
+
+
+def _update(engine: Engine, study: Study, **values: Any) -> None:
+    def verb(connection: Connection) -> None:
+        changed = connection.execute(
+            update(studies).where(studies.c.study_id == study.study_id).values(**values)
+        ).rowcount
+        if changed != 1:
+            raise UserError(f"study {study.name!r} has been deleted")
+
+    transact(engine, verb)
+
+
+def _query() -> Select[Any]:
+    return (
+        select(optuna_studies.c.study_name, studies)
+        .join_from(studies, optuna_studies, studies.c.study_id == optuna_studies.c.study_id)
+        .order_by(studies.c.priority.desc(), studies.c.study_id)
+    )
+
+
+def _study(row: Row[Any]) -> Study:
+    try:
+        contract = Contract.model_validate_json(row.contract)
+    except ValidationError as error:
+        raise UserError(
+            f"study {row.study_name!r}: its contract was written by another version of muster; "
+            "use that version, or create the study anew"
+        ) from error
+    return Study(
+        row.study_id,
+        row.study_name,
+        contract,
+        row.budget,
+        row.state,
+        row.priority,
+        row.max_attempts,
+    )

@@ -1,0 +1,129 @@
+"""The tables that muster adds, and Optuna's own, as SQLAlchemy Core sees them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from optuna.storages._rdb import models
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects import mysql
+
+OPTUNA: Final[MetaData] = models.BaseModel.metadata
+optuna_studies: Final = OPTUNA.tables["studies"]
+optuna_directions: Final = OPTUNA.tables["study_directions"]
+optuna_trials: Final = OPTUNA.tables["trials"]
+optuna_params: Final = OPTUNA.tables["trial_params"]
+optuna_values: Final = OPTUNA.tables["trial_values"]
+optuna_reports: Final = OPTUNA.tables["trial_intermediate_values"]
+optuna_attributes: Final = OPTUNA.tables["trial_user_attributes"]
+
+metadata: Final = MetaData()
+
+MICROSECONDS: Final = DateTime().with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+LONG_TEXT: Final = Text().with_variant(mysql.LONGTEXT(), "mysql", "mariadb")
+CHUNK: Final = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb")
+
+# claimed: slots taken, and the next trial's number. revision: grows by one with each change of
+# a trial, under this row's lock, so that readers see the changes in the order of the commits.
+studies = Table(
+    "muster_studies",
+    metadata,
+    Column("study_id", Integer, primary_key=True),
+    Column("contract_hash", String(64), nullable=False),
+    Column("contract", LONG_TEXT, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("budget", Integer, nullable=False),
+    Column("claimed", Integer, nullable=False),
+    Column("told", Integer, nullable=False),
+    Column("joined", Integer, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("created_at", MICROSECONDS, nullable=False),
+)
+
+# One row a trial. state: running (leased), expired (lease ran out), released (given back), told.
+trials = Table(
+    "muster_trials",
+    metadata,
+    Column("trial_id", Integer, primary_key=True),
+    Column("study_id", Integer, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("token", String(32), nullable=False),
+    Column("worker_id", Integer),
+    Column("attempt", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("expires_at", MICROSECONDS, nullable=False),
+    Column("revision", BigInteger, nullable=False),
+    Column("params_hash", String(64), nullable=False),
+    Column("error", LONG_TEXT),
+)
+
+trial_blobs = Table(
+    "muster_trial_blobs",
+    metadata,
+    Column("trial_id", Integer, primary_key=True),
+    Column("name", String(64), primary_key=True),
+    Column("sha", String(64), nullable=False),
+)
+
+workers = Table(
+    "muster_workers",
+    metadata,
+    Column("worker_id", Integer, primary_key=True),
+    Column("study_id", Integer, nullable=False),
+    Column("ordinal", Integer, nullable=False),
+    Column("host", String(255), nullable=False),
+    Column("device", String(255), nullable=False),
+    Column("joined_at", MICROSECONDS, nullable=False),
+    Column("seen_at", MICROSECONDS, nullable=False),
+    Column("left_at", MICROSECONDS),
+)
+
+blobs = Table(
+    "muster_blobs",
+    metadata,
+    Column("sha", String(64), primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("is_whole", Boolean, nullable=False),
+    Column("used_at", MICROSECONDS, nullable=False),
+)
+
+chunks = Table(
+    "muster_blob_chunks",
+    metadata,
+    Column("sha", String(64), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("data", CHUNK, nullable=False),
+)
+
+artifacts = Table(
+    "muster_artifacts",
+    metadata,
+    Column("artifact_id", String(255), primary_key=True),
+    Column("sha", String(64), nullable=False),
+)
+
+datasets = Table(
+    "muster_datasets",
+    metadata,
+    Column("fingerprint", String(64), primary_key=True),
+    Column("name", String(255), nullable=False),
+    Column("sha", String(64), nullable=False),
+    Column("sequences", Integer, nullable=False),
+    Column("channels", Integer, nullable=False),
+    Column("classes", Integer, nullable=False),
+    Column("stored_at", MICROSECONDS, nullable=False),
+)

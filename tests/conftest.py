@@ -1,0 +1,66 @@
+"""Fixtures that several packages' tests share."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+# The tests' own helpers (servers, samples) are modules beside this file.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from muster_db import schema
+from muster_db.engine import connect
+from servers import Server, server_binary
+
+NO_SERVER = "no mariadbd or mysqld here: install mariadb-server to run the MySQL half of the tests"
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server of the session's own; skips where none is installed, fails under CI=true."""
+    if server_binary() is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(NO_SERVER)
+        pytest.skip(NO_SERVER)
+    server = Server(tmp_path_factory.mktemp("mariadb"))
+    server.install()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def mariadb_url(mariadb: Server) -> Iterator[str]:
+    """An empty database on the session's server."""
+    name = f"muster_{uuid.uuid4().hex[:12]}"
+    yield mariadb.make_database(name)
+    mariadb.drop_database(name)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """An SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'muster.db'}"
+
+
+@pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.mariadb)])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """An empty database, on each kind of server in turn."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """An engine on an initialised database."""
+    connected = connect(database_url)
+    schema.initialise(connected)
+    yield connected
+    connected.dispose()

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+from muster_db import trials
+from muster_db.engine import connect
+from muster_db.mirror import Mirror
+from muster_db.pruning import PRUNERS
+from muster_db.samplers import SAMPLERS
+from muster_db.schema import initialise
+from muster_db.study import Study
+from optuna.trial import Trial, TrialState
+from samples import make_study, take
+from sqlalchemy import Engine, event
+
+
+def suggest(trial: Trial) -> float:
+    rate = trial.suggest_float("rate", 1e-4, 1e-2, log=True)
+    if trial.suggest_categorical("kind", ["gru", "cnn"]) == "gru":
+        return rate * trial.suggest_int("gru.layers", 1, 4)
+    return rate + trial.suggest_float("cnn.dropout", 0.0, 0.6)
+
+
+def search(engine: Engine, study: Study, *, ordinal: int = 0) -> list[str]:
+    """Run a study to its end with one worker; the configurations in order."""
+    mirror = Mirror(engine, study)
+    seen = []
+    while isinstance(
+        claim := trials.claim(
+            engine,
+            study,
+            worker_id=1,
+            lease_seconds=60,
+            propose=lambda: mirror.propose(suggest, worker_ordinal=ordinal),
+        ),
+        trials.Claim,
+    ):
+        value = -abs(claim.params["rate"] - 0.003)
+        trials.tell(engine, claim, state=TrialState.COMPLETE, value=value, attributes={}, blobs={})
+        seen.append(repr(claim.params))
+    return seen
+
+
+@pytest.mark.mariadb
+def test_one_worker_draws_the_same_configurations_on_both_servers(
+    sqlite_url: str, mariadb_url: str
+) -> None:
+    found = []
+    for url in (sqlite_url, mariadb_url):
+        engine = connect(url)
+        initialise(engine)
+        found.append(search(engine, make_study(engine, budget=16)))
+        engine.dispose()
+    assert found[0] == found[1]
+    assert len(set(found[0])) == 16
+
+
+def test_two_workers_draw_differently(engine: Engine) -> None:
+    mirror = Mirror(engine, make_study(engine))
+    drawn = [mirror.propose(suggest, worker_ordinal=ordinal).params for ordinal in (0, 1)]
+    assert drawn[0] != drawn[1]
+    assert mirror.propose(suggest, worker_ordinal=0).params == drawn[0]
+
+
+def test_a_refresh_brings_only_what_changed(engine: Engine) -> None:
+    study = make_study(engine, budget=6)
+    mirror = Mirror(engine, study)
+    claims = [take(engine, study, worker_id=n) for n in range(4)]
+    mirror.refresh()
+    assert [trial.state for trial in mirror.trials] == [TrialState.RUNNING] * 4
+    trials.report(engine, claims[2], [(0, 0.25), (1, 0.5)])
+    trials.tell(engine, claims[2], state=TrialState.COMPLETE, value=0.5, attributes={}, blobs={})
+    trials.release(engine, claims[0])
+    before = mirror.trials
+    mirror.refresh()
+    after = mirror.trials
+    assert after[2].value == 0.5
+    assert after[2].params == claims[2].params
+    assert [old is new for old, new in zip(before, after, strict=True)] == [
+        False, True, False, True,
+    ]  # fmt: skip
+    assert mirror.values_at(1, other_than=0) == [0.5]
+    assert mirror.values_at(1, other_than=2) == []
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *facts: statements.append(facts[2]))
+    mirror.refresh()
+    assert len([text for text in statements if text.startswith("SELECT muster_trials")]) == 1
+    assert not any("trial_params" in text for text in statements)
+
+
+@pytest.mark.parametrize("sampler", list(SAMPLERS))
+def test_no_configuration_comes_twice_while_another_is_left(engine: Engine, sampler: str) -> None:
+    study = make_study(engine, budget=8, sampler=sampler)
+    mirror = Mirror(engine, study)
+
+    def small(trial: Trial) -> None:
+        trial.suggest_categorical("kind", ["a", "b", "c"])
+        trial.suggest_categorical("is_wide", [False, True])
+
+    seen = [
+        repr(take(engine, study, propose=lambda: mirror.propose(small, worker_ordinal=0)).params)
+        for _ in range(8)
+    ]
+    assert len(set(seen[:6])) == 6
+    assert len(seen) == 8
+
+
+def test_median_gives_up_what_is_worse_than_the_others_at_the_same_step() -> None:
+    median = PRUNERS["median"]
+    others = [0.1, 0.2, 0.3, 0.4, 0.5]
+    assert median(others, 0.29, direction="maximize")
+    assert not median(others, 0.3, direction="maximize")
+    assert median(others, 0.31, direction="minimize")
+    assert not median(others[:4], 0.0, direction="maximize")
+    assert median([], float("nan"), direction="maximize")
+    assert not PRUNERS["none"](others, 0.0, direction="maximize")
+
+
+def test_an_epoch_is_compared_with_the_same_epoch_of_the_same_fold(engine: Engine) -> None:
+    study = make_study(engine, budget=3)
+    first, second = take(engine, study), take(engine, study, worker_id=2)
+    # steps_per_fold is 11: step 1 is epoch 1 of fold 0, 12 that of fold 1, 10 a fold mean.
+    trials.report(engine, first, [(1, 0.1), (10, 0.2), (12, 0.3), (21, 0.4)])
+    for claim, state in ((first, TrialState.COMPLETE), (second, TrialState.PRUNED)):
+        trials.tell(engine, claim, state=state, value=0.4, attributes={}, blobs={})
+    mirror = Mirror(engine, study)
+    mirror.refresh()
+    assert {step: mirror.values_at(step, other_than=2) for step in (1, 2, 10, 12, 21)} == {
+        1: [0.1], 2: [], 10: [0.2], 12: [0.3], 21: [0.4],
+    }  # fmt: skip

@@ -1,0 +1,148 @@
+"""A MariaDB or MySQL server of the tests' own: a temporary folder, a free port, no settings."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import pymysql
+
+PASSWORD = "pass-of-the-tests"
+READY_SECONDS = 60.0
+SERVER_NAMES = ("mariadbd", "mysqld")
+SEARCHED = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"])
+
+
+def server_binary() -> str | None:
+    """Where the server's program is, None where none is installed."""
+    for name in SERVER_NAMES:
+        if (found := shutil.which(name, path=SEARCHED)) is not None:
+            return found
+    return None
+
+
+class Server:
+    """Starts, stops and restarts one server; its port and data stay the same."""
+
+    def __init__(self, folder: Path) -> None:
+        binary = server_binary()
+        if binary is None:
+            raise FileNotFoundError("no mariadbd or mysqld on this machine")
+        self._binary = binary
+        self._folder = folder
+        # A server that root starts wants to run as its own user, who must reach the folder.
+        self._user = "mysql" if os.getuid() == 0 else getpass.getuser()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+
+    def install(self) -> None:
+        """Make the data folder, with one user and no anonymous ones, and start."""
+        data = self._folder / "data"
+        data.mkdir()
+        if os.getuid() == 0:
+            for path in (self._folder, data):
+                shutil.chown(path, self._user)
+            temporary = Path(tempfile.gettempdir())
+            for parent in self._folder.parents:
+                if temporary in parent.parents:
+                    parent.chmod(parent.stat().st_mode | 0o011)
+        facts = ["--no-defaults", f"--datadir={data}", f"--user={self._user}"]
+        if (install := shutil.which("mariadb-install-db", path=SEARCHED)) is not None:
+            as_root = "--auth-root-authentication-method=normal"
+            command = [install, *facts, "--skip-test-db", as_root]
+        else:
+            command = [self._binary, *facts, "--initialize-insecure"]
+        subprocess.run(command, check=True, capture_output=True)
+        self.start()
+        with self.connect(password="") as connection, connection.cursor() as cursor:
+            for host in ("localhost", socket.gethostname()):
+                cursor.execute("DROP USER IF EXISTS ''@%s", (host,))
+            cursor.execute(f"CREATE USER 'muster'@'127.0.0.1' IDENTIFIED BY '{PASSWORD}'")
+            cursor.execute("GRANT ALL ON `muster%`.* TO 'muster'@'127.0.0.1'")
+
+    def start(self) -> None:
+        """Start the server and wait until it answers."""
+        log = (self._folder / "server.log").open("ab")
+        with log:
+            self._process = subprocess.Popen(
+                [
+                    self._binary,
+                    "--no-defaults",
+                    f"--datadir={self._folder / 'data'}",
+                    f"--socket={self._folder / 'socket'}",
+                    f"--pid-file={self._folder / 'pid'}",
+                    f"--port={self.port}",
+                    f"--user={self._user}",
+                    "--bind-address=127.0.0.1",
+                    "--skip-name-resolve",
+                    "--innodb-buffer-pool-size=32M",
+                    "--innodb-flush-log-at-trx-commit=2",
+                ],
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            if _answers(self.port):
+                return
+            time.sleep(0.05)
+        raise RuntimeError((self._folder / "server.log").read_text(errors="replace")[-4000:])
+
+    def stop(self) -> None:
+        """Stop the server and wait until it is gone."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=READY_SECONDS)
+            self._process = None
+
+    def kill(self) -> None:
+        """Kill the server, as a power cut would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(timeout=READY_SECONDS)
+            self._process = None
+
+    def connect(self, *, password: str) -> pymysql.Connection[pymysql.cursors.Cursor]:
+        """A connection as root through the socket."""
+        return pymysql.connect(
+            unix_socket=str(self._folder / "socket"), user="root", password=password
+        )
+
+    def make_database(self, name: str) -> str:
+        """Make an empty database and return its URL."""
+        with self.connect(password="") as connection, connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE `{name}`")
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database."""
+        with self.connect(password="") as connection, connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE `{name}`")
+
+    def url(self, name: str, *, password: str = PASSWORD) -> str:
+        """The URL of a database on this server."""
+        return f"mysql+pymysql://muster:{password}@127.0.0.1:{self.port}/{name}"
+
+
+def free_port() -> int:
+    """A port that nothing listens on now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def _answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
+            return len(connection.recv(4)) > 0
+    except OSError:
+        return False
