@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
@@ -14,6 +15,7 @@ from muster.config import Choice
 from muster.options import option_problems
 
 Loss = Callable[..., Tensor]
+TINY = 1e-6
 
 
 def cross_entropy(
@@ -44,7 +46,9 @@ def focal(
     """
     log_probability = functional.log_softmax(logits, dim=1)
     picked = log_probability.gather(1, target[:, None]).squeeze(1)
-    factor = (1.0 - picked.exp()).clamp(min=0.0).pow(gamma) if gamma else 1.0
+    # Not below a tiny miss: with gamma < 1 the slope at 0 is infinite, and infinity * 0 is NaN.
+    miss = (-torch.expm1(picked)).clamp(min=TINY)
+    factor = miss.pow(gamma) if gamma else 1.0
     losses = -factor * picked
     if weight is None:
         return losses.mean()

@@ -109,9 +109,6 @@ def _epoch(fit: Fit, samples: Samples, config: TrialConfig, loss: LossFunction) 
     for first in range(0, len(order), config.batch_size):
         chosen = slice(first, first + config.batch_size)
         batch = samples.batch(order[chosen], device_order[chosen])
-        if len(batch.labels) == 1 and len(order) > 1:
-            # Batch normalisation needs two samples; the shuffle leaves out another one each epoch.
-            continue
         value = loss(fit.model(batch.values, batch.lengths, batch.static), batch.labels)
         total += value.detach() * len(batch.labels)
         if config.l1:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,11 @@ class MaskedBatchNorm(nn.BatchNorm1d):
 
     def forward(self, values: Tensor, mask: Tensor | None = None) -> Tensor:
         """values: (batch, channels, steps). mask: (batch, 1, steps), true where valid, or None."""
+        if self.training and values.shape[0] * values.shape[2] == 1:
+            # A single step has no spread: it goes by what was seen before.
+            return functional.batch_norm(
+                values, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
         if mask is None or not self.training:
             return super().forward(values)
         weight = mask.to(values.dtype)

@@ -21,13 +21,17 @@ class ConvBlock(nn.Module):
         super().__init__()
         self.pool = pool
         # The normalisation that follows has a bias of its own.
-        self.convolution = nn.Conv1d(channels_in, channels_out, kernel, padding="same", bias=False)
+        self.convolution = nn.Conv1d(
+            channels_in, channels_out, kernel, padding=kernel // 2, bias=False
+        )
         self.normalisation = MaskedBatchNorm(channels_out)
 
     def forward(self, values: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """values: (batch, channels, steps), zeros behind each end; so is what is returned."""
         mask = None if lengths is None else step_mask(lengths, values.shape[2])[:, None]
-        values = functional.relu(self.normalisation(self.convolution(values), mask))
+        # An even kernel gives one step more than it was given.
+        convolved = self.convolution(values)[..., : values.shape[2]]
+        values = functional.relu(self.normalisation(convolved, mask))
         if mask is not None:
             values = torch.where(mask, values, 0.0)
         if self.pool:

@@ -46,7 +46,8 @@ class Recurrent(Model):
             dropout=dropout if layers > 1 else 0.0,
         )
         features = hidden * (2 if bidirectional else 1)
-        self.attention = nn.Linear(features, 1) if pooling == "attention" else None
+        # Without bias: it would shift all scores alike, which a softmax takes no notice of.
+        self.attention = nn.Linear(features, 1, bias=False) if pooling == "attention" else None
         self.head = Head(features, shape, dropout=dropout)
 
     def forward(self, values: Tensor, lengths: Tensor | None, static: Tensor) -> Tensor:
