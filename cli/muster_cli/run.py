@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from muster.errors import UserError
 from muster.settings import Settings
-from muster.space import Space, load_space
 from muster_db import datasets, schema
 from muster_db import engine as engines
 from muster_db import study as studies
@@ -21,6 +20,9 @@ from muster_cli.data import DataRoot, read
 from muster_cli.ensemble import vote
 from muster_cli.options import Db, database_url, settings_for
 from muster_cli.study import Folds, MetricOption, Pruner, Sampler, Seed, Trials, make_contract
+
+if TYPE_CHECKING:
+    from muster.space import Space
 
 
 def run(
@@ -47,6 +49,9 @@ def run(
     Run again, it goes on where it stopped. The database is one file in the results' folder
     unless --db or MUSTER_DB_URL names another.
     """
+    # It knows every architecture, so it imports torch, which the dashboard's image lacks.
+    from muster.space import load_space  # noqa: PLC0415
+
     started = time.monotonic()
     name = name or space.stem
     out = out or Path("runs") / name

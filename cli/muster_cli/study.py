@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from muster.data.dataset import Dataset
 from muster.data.folds import make_folds
 from muster.errors import UserError
 from muster.metrics import METRICS
-from muster.space import Space, load_space
 from muster_db import datasets, study
 from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
@@ -20,6 +19,9 @@ from sqlalchemy import Engine
 
 from muster_cli.console import print_json, results
 from muster_cli.options import Db, Json, open_database, settings_for
+
+if TYPE_CHECKING:
+    from muster.space import Space
 
 app = typer.Typer(help="Create, list, stop, resume and delete studies.", no_args_is_help=True)
 
@@ -91,6 +93,9 @@ def create(
     db: Db = None,
 ) -> None:
     """Create a study: freeze the dataset, the folds, the metric and the search space."""
+    # It knows every architecture, so it imports torch, which the dashboard's image lacks.
+    from muster.space import load_space  # noqa: PLC0415
+
     settings = settings_for(db)
     engine = open_database(settings)
     searched = load_space(space)
