@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from muster.config import TrialConfig
 from muster.data.schema import Schema
 from muster.errors import UserError
 from muster.voting import RULES
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from muster_ensemble.files import write_folder
 
 FORMAT = 1

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from muster.config import TrialConfig
 from muster.errors import UserError
-from numpy.typing import NDArray
 
 FEWEST = 2
 ODD_VOTE = 3

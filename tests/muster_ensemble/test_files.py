@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from muster.errors import UserError
 from muster_ensemble.files import write_file, write_folder
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from muster.config import Choice, TrialConfig
 from muster.errors import UserError
 from muster_ensemble.select import Candidate, choose, rank

@@ -1,0 +1,107 @@
+"""The figures of a search: random guess, best single trial and ensemble, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muster.data.dataset import UNLABELLED, Dataset
+from muster.metrics import score
+from muster.voting import vote
+from muster_ensemble.select import Candidate, rank
+
+DRAWS = 200
+SEED = 0
+
+Figures = dict[str, float | None]
+
+
+def summarise(
+    dataset: Dataset,
+    candidates: Sequence[Candidate],
+    members: Sequence[Candidate],
+    rule: str,
+    *,
+    direction: str,
+    trials: int,
+    seconds: float,
+) -> dict[str, Any]:
+    """What summary.json holds; test figures are None where the test part has no labels.
+
+    random_guess: expected score of drawing each label by the class frequencies of the training
+    part, the mean of 200 draws from a fixed seed. best_single: the best of candidates by value.
+    The out-of-fold figures of best_single and ensemble also chose them, so they flatter a little.
+    """
+    best = rank(candidates, direction=direction)[0]
+    return {
+        "random_guess": random_guess(dataset),
+        "best_single": _figures(dataset, best.oof, best.test),
+        "ensemble": _figures(dataset, *ensemble_scores(dataset, members, rule)),
+        "trials": trials,
+        "seconds": round(seconds, 1),
+    }
+
+
+def ensemble_scores(
+    dataset: Dataset, members: Sequence[Candidate], rule: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The vote's scores: (sequences, classes), NaN outside the training part; (test, classes)."""
+    train = dataset.train_index
+    oof = np.full(members[0].oof.shape, np.nan)
+    oof[train] = vote(np.stack([member.oof[train] for member in members]), rule=rule)
+    return oof, vote(np.stack([member.test for member in members]), rule=rule)
+
+
+def random_guess(dataset: Dataset) -> Figures:
+    """The figures of guessing by the training part's class frequencies."""
+    train, test = _labels(dataset)
+    classes = len(dataset.schema.classes)
+    frequencies = np.bincount(train, minlength=classes) / len(train)
+    chance = np.random.default_rng(SEED)
+
+    def expected(metric: str, labels: NDArray[np.int64]) -> float | None:
+        if len(labels) == 0:
+            return None
+        guesses = chance.choice(classes, size=(DRAWS, len(labels)), p=frequencies)
+        return float(np.mean([score(metric, labels, np.eye(classes)[g]) for g in guesses]))
+
+    return {
+        "oof_macro_f1": expected("macro_f1", train),
+        "oof_accuracy": expected("accuracy", train),
+        "test_macro_f1": expected("macro_f1", test),
+        "test_accuracy": expected("accuracy", test),
+    }
+
+
+def labelled_test(dataset: Dataset) -> NDArray[np.bool_]:
+    """(test sequences,) which of them have a label."""
+    is_labelled: NDArray[np.bool_] = dataset.labels[dataset.test_index] != UNLABELLED
+    return is_labelled
+
+
+def _figures(
+    dataset: Dataset, oof: NDArray[np.floating[Any]], test: NDArray[np.floating[Any]]
+) -> Figures:
+    train_labels, test_labels = _labels(dataset)
+    known = test[labelled_test(dataset)]
+
+    def of(metric: str, labels: NDArray[np.int64], scores: NDArray[Any]) -> float | None:
+        if len(labels) == 0:
+            return None
+        hard = np.eye(scores.shape[1])[scores.argmax(axis=1)]
+        return float(score(metric, labels, hard))
+
+    return {
+        "oof_macro_f1": of("macro_f1", train_labels, oof[dataset.train_index]),
+        "oof_accuracy": of("accuracy", train_labels, oof[dataset.train_index]),
+        "test_macro_f1": of("macro_f1", test_labels, known),
+        "test_accuracy": of("accuracy", test_labels, known),
+    }
+
+
+def _labels(dataset: Dataset) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    test = dataset.labels[dataset.test_index]
+    return dataset.labels[dataset.train_index], test[labelled_test(dataset)]
