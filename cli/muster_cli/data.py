@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.table import Table
+
 from muster.data.dataset import UNLABELLED, Dataset
 from muster.data.description import load_description
 from muster.data.readers import read_dataset
 from muster.settings import Settings
-from muster_db import datasets
-from rich.table import Table
-
 from muster_cli.console import print_json, results
 from muster_cli.options import Db, Json, open_database, settings_for
+from muster_db import datasets
 
 app = typer.Typer(help="Store and list datasets.", no_args_is_help=True)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import typer
-from muster_db import engine as engines
-from muster_db import schema
 
 from muster_cli.console import results
 from muster_cli.options import Db, database_url, settings_for
+from muster_db import engine as engines
+from muster_db import schema
 
 app = typer.Typer(help="Make and upgrade the shared database's tables.", no_args_is_help=True)
 

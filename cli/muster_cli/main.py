@@ -9,8 +9,8 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
-from muster.errors import MusterError
 
+from muster.errors import MusterError
 from muster_cli import data, database, ensemble, run, serve, status, study, worker
 from muster_cli.console import configure_logging, progress
 

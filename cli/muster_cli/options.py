@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy import Engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
 from muster.errors import UserError
 from muster.settings import Settings, load_settings
 from muster_db import engine as engines
 from muster_db import schema
-from sqlalchemy import Engine
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 Db = Annotated[
     str | None,

@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
-from muster.errors import MusterError, UserError
-from muster.settings import Settings
-from muster_db import trials
-from muster_db.study import Study
-from muster_db.summary import StudySummary, summarise
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Engine
 
+from muster.errors import MusterError, UserError
+from muster.settings import Settings
 from muster_cli.console import progress as console
+from muster_db import trials
+from muster_db.study import Study
+from muster_db.summary import StudySummary, summarise
 
 LOOK_SECONDS = 0.5
 # docker stop grants 10 s; a worker needs no longer to save and give its trial back.

@@ -7,19 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from muster.errors import UserError
-from muster.settings import Settings
-from muster_db import datasets, schema
-from muster_db import engine as engines
-from muster_db import study as studies
 from sqlalchemy import Engine
 
+from muster.errors import UserError
+from muster.settings import Settings
 from muster_cli import processes
 from muster_cli.console import progress, results
 from muster_cli.data import DataRoot, read
 from muster_cli.ensemble import vote
 from muster_cli.options import Db, database_url, settings_for
 from muster_cli.study import Folds, MetricOption, Pruner, Sampler, Seed, Trials, make_contract
+from muster_db import datasets, schema
+from muster_db import engine as engines
+from muster_db import study as studies
 
 if TYPE_CHECKING:
     from muster.space import Space

@@ -6,15 +6,15 @@ import time
 from typing import Annotated
 
 import typer
-from muster_db import trials
-from muster_db.study import Study, list_studies, open_study
-from muster_db.summary import StudySummary, summarise
 from rich.live import Live
 from rich.table import Table
 from sqlalchemy import Engine
 
 from muster_cli.console import print_json, results
 from muster_cli.options import Db, Json, open_database, settings_for
+from muster_db import trials
+from muster_db.study import Study, list_studies, open_study
+from muster_db.summary import StudySummary, summarise
 
 WATCH_SECONDS = 2.0
 

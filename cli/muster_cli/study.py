@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
+from sqlalchemy import Engine
+
 from muster.data.dataset import Dataset
 from muster.data.folds import make_folds
 from muster.errors import UserError
 from muster.metrics import METRICS
+from muster_cli.console import print_json, results
+from muster_cli.options import Db, Json, open_database, settings_for
 from muster_db import datasets, study
 from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
-from rich.table import Table
-from sqlalchemy import Engine
-
-from muster_cli.console import print_json, results
-from muster_cli.options import Db, Json, open_database, settings_for
 
 if TYPE_CHECKING:
     from muster.space import Space

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from muster.errors import UserError
 
+from muster.errors import UserError
 from muster_cli.console import progress
 from muster_cli.options import Db, open_database, settings_for
 

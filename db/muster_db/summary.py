@@ -69,6 +69,17 @@ def summarise(engine: Engine, study: Study) -> StudySummary:
     return transact(engine, verb, read_only=True)
 
 
+def seconds_spent(engine: Engine, study: Study) -> float:
+    """Wall-clock seconds from the first trial's start to the last one's end so far."""
+    query = select(
+        func.min(optuna_trials.c.datetime_start), func.max(optuna_trials.c.datetime_complete)
+    ).where(optuna_trials.c.study_id == study.study_id)
+    first, last = transact(
+        engine, lambda connection: connection.execute(query).one(), read_only=True
+    )
+    return 0.0 if first is None or last is None else float((last - first).total_seconds())
+
+
 def _counts(connection: Connection, study: Study) -> dict[TrialState, int]:
     rows = connection.execute(
         select(optuna_trials.c.state, func.count())
@@ -83,7 +94,9 @@ def _best(connection: Connection, study: Study) -> tuple[float, int] | None:
     is_larger_better = study.contract.direction == "maximize"
     row = connection.execute(
         select(value, optuna_trials.c.number)
-        .join_from(optuna_values, optuna_trials, optuna_values.c.trial_id == optuna_trials.c.trial_id)
+        .join_from(
+            optuna_values, optuna_trials, optuna_values.c.trial_id == optuna_trials.c.trial_id
+        )
         .where(
             optuna_trials.c.study_id == study.study_id,
             optuna_trials.c.state == TrialState.COMPLETE,

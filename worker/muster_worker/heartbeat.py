@@ -7,10 +7,11 @@ from collections.abc import Callable
 from threading import Event, Lock, Thread
 from types import TracebackType
 
+from sqlalchemy import Engine
+
 from muster.errors import LeaseLost, Unavailable
 from muster_db import blobs, trials
-from muster_db.trials import Claim
-from sqlalchemy import Engine
+from muster_db.claims import Claim
 
 log = logging.getLogger(__name__)
 

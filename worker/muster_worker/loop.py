@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from threading import Event
 
 import numpy as np
+from sqlalchemy import Engine
+
 from muster.errors import Unavailable
 from muster.settings import Settings
 from muster.space import parse_space
-from muster_db import datasets, trials, workers
+from muster_db import claims, datasets, workers
+from muster_db.claims import Claim
 from muster_db.mirror import Mirror
 from muster_db.study import Study, StudyProgress, list_studies, open_study, progress
-from muster_db.trials import Claim
-from sqlalchemy import Engine
-
 from muster_worker.machine import Machine
 from muster_worker.run import Context, Outcome, run_trial
 
@@ -127,7 +127,7 @@ def _next(context: Context, worker: workers.Worker, stop: Event) -> Claim | None
 
 def _claim(context: Context, worker: workers.Worker) -> Claim | StudyProgress:
     context.mirror.refresh()
-    return trials.claim(
+    return claims.claim(
         context.engine,
         context.study,
         worker_id=worker.worker_id,

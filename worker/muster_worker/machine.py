@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 import torch
+
 from muster.errors import UserError
 
 

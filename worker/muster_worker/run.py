@@ -7,12 +7,16 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Event
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FixedTrial, TrialState
+from sqlalchemy import Engine
+
 from muster.config import TrialConfig
 from muster.data.dataset import Dataset
 from muster.errors import LeaseLost, MusterError, NonFiniteLoss, Unavailable
@@ -20,13 +24,9 @@ from muster.evaluation import EpochReport, Evaluation, TrialResult
 from muster.settings import Settings
 from muster.space import Space
 from muster_db import blobs, pruning, trials
+from muster_db.claims import Claim
 from muster_db.mirror import Mirror
 from muster_db.study import Study
-from muster_db.trials import Claim
-from numpy.typing import NDArray
-from optuna.trial import FixedTrial, TrialState
-from sqlalchemy import Engine
-
 from muster_worker.heartbeat import CHECKPOINT, Heartbeat
 from muster_worker.machine import Machine, versions
 
@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 Outcome = Literal["complete", "pruned", "failed", "released", "lost"]
 T = TypeVar("T")
+
+# The part of a fold's epochs in which nothing is pruned: early scores say little of late ones.
+WARM_UP = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def run_trial(context: Context, claim: Claim, *, stop: Event) -> Outcome:
         return "lost"
     except NonFiniteLoss as error:
         reason = {"pruned_because": str(error)}
-        _persist(lambda: _tell(context, claim, TrialState.PRUNED, None, reason, {}), stop)
+        _persist(lambda: _tell(context, claim, TrialState.PRUNED, attributes=reason), stop)
         return "pruned"
     except MusterError:
         raise
@@ -101,13 +104,21 @@ def _attempt(context: Context, claim: Claim, stop: Event) -> Outcome:
         return ended
     _persist(heartbeat.flush, stop)
     if ended == "pruned":
-        _persist(lambda: _tell(context, claim, TrialState.PRUNED, None, attributes, {}), stop)
+        _persist(lambda: _tell(context, claim, TrialState.PRUNED, attributes=attributes), stop)
         return ended
     result = evaluation.result()
     attributes |= {"fold_scores": list(result.fold_scores)}
     names = _persist(lambda: _store(context.engine, result), stop)
     _persist(
-        lambda: _tell(context, claim, TrialState.COMPLETE, result.value, attributes, names), stop
+        lambda: _tell(
+            context,
+            claim,
+            TrialState.COMPLETE,
+            value=result.value,
+            attributes=attributes,
+            names=names,
+        ),
+        stop,
     )
     blobs.keep_best_weights(context.engine, context.study, keep=context.settings.keep_weights)
     return "complete"
@@ -151,6 +162,9 @@ def steps(report: EpochReport, steps_per_fold: int) -> list[tuple[int, float]]:
 
 def _is_hopeless(context: Context, claim: Claim, report: EpochReport) -> bool:
     contract = context.study.contract
+    epochs = contract.steps_per_fold - 1
+    if not report.fold_ended and report.epoch < epochs * WARM_UP:
+        return False
     step, value = steps(report, contract.steps_per_fold)[-1]
     prune = pruning.PRUNERS[contract.pruner]
     return prune(
@@ -186,12 +200,13 @@ def _tell(
     context: Context,
     claim: Claim,
     state: TrialState,
-    value: float | None,
-    attributes: dict[str, object],
-    names: dict[str, str],
+    *,
+    attributes: Mapping[str, Any],
+    value: float | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> None:
     trials.tell(
-        context.engine, claim, state=state, value=value, attributes=attributes, blobs=names
+        context.engine, claim, state=state, value=value, attributes=attributes, blobs=names or {}
     )
 
 
