@@ -60,7 +60,7 @@ def vote(probabilities: NDArray[np.floating[Any]], *, rule: str) -> Scores:
 
 def decide(scores: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     """(sequences,) class indices of the (sequences, classes) scores."""
-    return scores.argmax(axis=1).astype(np.int64)
+    return np.asarray(scores.argmax(axis=1), dtype=np.int64)
 
 
 def _shares(scores: Scores) -> Scores:

@@ -22,7 +22,7 @@ from muster_db import blobs
 from muster_db.engine import transact
 from muster_db.mirror import Mirror
 from muster_db.study import Study
-from muster_db.tables import trial_blobs, trials
+from muster_db.tables import optuna_attributes, trial_blobs, trials
 from muster_ensemble.bundle import Bundle, Member
 from muster_ensemble.figures import TrialPoint
 from muster_ensemble.select import Candidate
@@ -57,7 +57,7 @@ def load_candidates(
     trials: what load_trials gave, to spare a second look. The configurations' seeds stand in the
     fold models alone.
     """
-    names = _blob_names(engine, study)
+    names, attributes = _blob_names(engine, study), _attributes(engine, study)
     space = parse_space(study.contract.space, place=f"study {study.name}")
     found = []
     for trial in load_trials(engine, study) if trials is None else trials:
@@ -67,7 +67,7 @@ def load_candidates(
         if not {"oof", "test", "curves"} <= known.keys():
             log.warning("study %s: trial %s has no predictions", study.name, trial.number)
             continue
-        attributes = trial.user_attrs
+        noted = attributes.get(trial.number, {})
         found.append(
             Candidate(
                 number=trial.number,
@@ -77,9 +77,9 @@ def load_candidates(
                 test=_array(blobs.get(engine, known["test"])),
                 params=trial.params,
                 curves=json.loads(blobs.get(engine, known["curves"])),
-                fold_scores=tuple(attributes.get("fold_scores", ())),
+                fold_scores=tuple(noted.get("fold_scores", ())),
                 weights=_weights(known, study),
-                seconds=float(attributes.get("seconds", 0.0)),
+                seconds=float(noted.get("seconds", 0.0)),
             )
         )
     return found
@@ -127,6 +127,27 @@ def _blob_names(engine: Engine, study: Study) -> dict[int, dict[str, str]]:
         for number, name, sha in rows:
             names[number][name] = sha
         return dict(names)
+
+    return transact(engine, verb, read_only=True)
+
+
+def _attributes(engine: Engine, study: Study) -> dict[int, dict[str, Any]]:
+    """What the workers noted of each trial, which a mirror does not read."""
+
+    def verb(connection: Connection) -> dict[int, dict[str, Any]]:
+        of_trial = optuna_attributes.c.trial_id == trials.c.trial_id
+        rows = connection.execute(
+            select(trials.c.number, optuna_attributes.c.key, optuna_attributes.c.value_json)
+            .join_from(trials, optuna_attributes, of_trial)
+            .where(
+                trials.c.study_id == study.study_id,
+                optuna_attributes.c.key.in_(("seconds", "fold_scores")),
+            )
+        )
+        noted: defaultdict[int, dict[str, Any]] = defaultdict(dict)
+        for number, key, text in rows:
+            noted[number][key] = json.loads(text)
+        return dict(noted)
 
     return transact(engine, verb, read_only=True)
 

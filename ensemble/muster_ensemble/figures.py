@@ -133,15 +133,21 @@ def confusion(part: Part, classes: Sequence[str]) -> Figure:
         "hovertemplate": "true %{y}, decided %{x}: %{customdata} (%{z:.1%})<extra></extra>",
     }
     if len(classes) <= MOST_CELL_TEXTS:
-        heat |= {"texttemplate": "%{customdata}"}
+        heat |= {"text": counts.tolist(), "texttemplate": "%{text}"}
     return {
         "data": [heat],
         "layout": {
-            "xaxis": {"title": {"text": "decided"}, "type": "category", "automargin": True},
+            "xaxis": {
+                "title": {"text": "decided"},
+                "type": "category",
+                "automargin": True,
+                "showgrid": False,
+            },
             "yaxis": {
                 "title": {"text": "true"},
                 "type": "category",
                 "autorange": "reversed",
+                "showgrid": False,
                 "automargin": True,
             },
             "height": min(720, max(300, 130 + 32 * len(classes))),

@@ -25,7 +25,12 @@ ROWS = (
     ("best_single", "Best single trial"),
     ("ensemble", "{rule} vote"),
 )
-COLUMNS = ("oof_macro_f1", "oof_accuracy", "test_macro_f1", "test_accuracy")
+COLUMNS = {
+    "oof_macro_f1": "OOF macro-F1",
+    "oof_accuracy": "OOF accuracy",
+    "test_macro_f1": "Test macro-F1",
+    "test_accuracy": "Test accuracy",
+}
 
 
 def write_report(
@@ -48,6 +53,8 @@ def write_report(
     importance: share of each parameter, or empty with importance_reason saying why.
     """
     parts = _parts(dataset, members, rule)
+    has_test = len(parts) > 1
+    columns = list(COLUMNS) if has_test else list(COLUMNS)[:2]
     classes = dataset.schema.classes
     charts = {
         "score": figures.curves(members, "score"),
@@ -62,10 +69,11 @@ def write_report(
         study=study,
         dataset=dataset,
         sequences={"training": len(dataset.train_index), "test": len(dataset.test_index)},
-        rows=[(title.format(rule=rule.capitalize()), _cells(summary[key])) for key, title in ROWS],
-        columns=COLUMNS,
-        has_test=summary["ensemble"]["test_macro_f1"] is not None,
+        rows=_rows(summary, rule, columns),
+        columns=[COLUMNS[column] for column in columns],
+        has_test=has_test,
         members=members,
+        searched=[_searched(member) for member in members],
         settings=[_settings(member) for member in members],
         rule=rule,
         metric=metric,
@@ -100,12 +108,22 @@ def _parts(dataset: Dataset, members: Sequence[Candidate], rule: str) -> list[Pa
     return parts
 
 
-def _cells(figures_of_row: Mapping[str, float | None]) -> list[str]:
-    return [_number(figures_of_row[column]) for column in COLUMNS]
+def _rows(
+    summary: Mapping[str, Any], rule: str, columns: Sequence[str]
+) -> list[tuple[str, list[str]]]:
+    return [
+        (title.format(rule=rule.capitalize()), [_number(summary[key][name]) for name in columns])
+        for key, title in ROWS
+    ]
 
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"  # noqa: RUF001
+
+
+def _searched(member: Candidate) -> list[tuple[str, str]]:
+    """The parameters that the search chose, as texts; the architecture stands in the heading."""
+    return [(n, _text(value)) for n, value in member.params.items() if n != "architecture"]
 
 
 def _settings(member: Candidate) -> list[tuple[str, str]]:
