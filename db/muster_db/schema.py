@@ -115,7 +115,7 @@ def _make_optuna_tables(connection: Connection) -> None:
         )
     context = MigrationContext.configure(connection)
     context.stamp(_scripts(OPTUNA_MIGRATIONS), "head")
-    log.info("made Optuna's tables, version %s", _head(OPTUNA_MIGRATIONS))
+    log.debug("made Optuna's tables, version %s", _head(OPTUNA_MIGRATIONS))
 
 
 @contextmanager
