@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.optim import Optimizer
 
 from muster.errors import UserError
 from muster.tensors import bytes_tensor, pack, unpack
@@ -44,13 +47,17 @@ class Progress:
         self.fold_models.append(model)
 
 
-def save_checkpoint(progress: Progress, fit: Fit | None) -> bytes:
-    """The progress, and the fit of the running fold where there is one."""
+def save_checkpoint(progress: Progress, fit: Fit | None, *, trial: dict[str, Any]) -> bytes:
+    """The progress, and the fit of the running fold where there is one.
+
+    trial: plain data that tells one trial from another.
+    """
     tensors = {"probabilities": torch.from_numpy(progress.probabilities)}
     for fold, model in enumerate(progress.fold_models):
         tensors[f"fold_model.{fold}"] = bytes_tensor(model)
     content: dict[str, Any] = {
         "format": FORMAT,
+        "trial": trial,
         "fold_scores": progress.fold_scores,
         "curves": progress.curves,
         "fit": None,
@@ -67,47 +74,71 @@ def save_checkpoint(progress: Progress, fit: Fit | None) -> bytes:
     return pack(tensors, content)
 
 
-def load_progress(data: bytes) -> Progress:
-    """The progress in a checkpoint. Raises UserError where it is damaged."""
+def load_progress(data: bytes, *, trial: dict[str, Any]) -> Progress:
+    """The progress in a checkpoint. Raises UserError where it is damaged or another trial's."""
     tensors, content = _read(data)
-    count = len(content["fold_scores"])
-    return Progress(
-        probabilities=tensors["probabilities"].numpy().copy(),
-        fold_scores=list(content["fold_scores"]),
-        curves=list(content["curves"]),
-        fold_models=[tensors[f"fold_model.{fold}"].numpy().tobytes() for fold in range(count)],
-    )
+    if content.get("trial") != trial:
+        raise UserError(
+            "the checkpoint belongs to another configuration, dataset or metric; start anew"
+        )
+    with _damage_named():
+        count = len(content["fold_scores"])
+        return Progress(
+            probabilities=tensors["probabilities"].numpy().copy(),
+            fold_scores=list(content["fold_scores"]),
+            curves=list(content["curves"]),
+            fold_models=[tensors[f"fold_model.{fold}"].numpy().tobytes() for fold in range(count)],
+        )
 
 
 def restore_fit(data: bytes, fit: Fit, *, fold: int) -> None:
-    """Bring a fresh fit of this fold to where the checkpoint was, if it was within a fold."""
+    """Bring a fresh fit of this fold to where the checkpoint was, if it was within a fold.
+
+    Raises UserError where it is damaged.
+    """
     tensors, content = _read(data)
-    saved = content["fit"]
-    if saved is None:
-        return
-    if len(content["fold_scores"]) != fold:
-        raise UserError(
-            f"the checkpoint belongs to fold {len(content['fold_scores'])}, not {fold}"
-        )
-    fit.epoch = saved["epoch"]
-    fit.best_loss = saved["best_loss"]
-    fit.epochs_since_best = saved["epochs_since_best"]
-    fit.best_weights = _below(tensors, "best")
-    fit.model.load_state_dict(_below(tensors, "model"))
+    with _damage_named():
+        saved = content["fit"]
+        if saved is None:
+            return
+        if len(content["fold_scores"]) != fold:
+            raise UserError(
+                f"the checkpoint belongs to fold {len(content['fold_scores'])}, not {fold}"
+            )
+        fit.epoch = saved["epoch"]
+        fit.best_loss = saved["best_loss"]
+        fit.epochs_since_best = saved["epochs_since_best"]
+        fit.best_weights = _below(tensors, "best")
+        fit.model.load_state_dict(_below(tensors, "model"))
+        fit.optimizer.load_state_dict(_optimizer_state(tensors, saved["groups"], fit.optimizer))
+        if fit.schedule is not None:
+            fit.schedule.load_state_dict(saved["schedule"])
+        fit.random = RandomState(tensors["random.host"], tensors.get("random.device"))
+
+
+@contextmanager
+def _damage_named() -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise UserError(f"the checkpoint is damaged: {error!r}") from error
+
+
+def _optimizer_state(
+    tensors: dict[str, Tensor], groups: list[dict[str, Any]], optimizer: Optimizer
+) -> dict[str, Any]:
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _below(tensors, "optimizer").items():
         position, key = name.split(".", 1)
         state.setdefault(int(position), {})[key] = tensor
-    groups = [
-        {**group, "params": own["params"]}
-        for group, own in zip(
-            saved["groups"], fit.optimizer.state_dict()["param_groups"], strict=True
-        )
-    ]
-    fit.optimizer.load_state_dict({"state": state, "param_groups": groups})
-    if fit.schedule is not None:
-        fit.schedule.load_state_dict(saved["schedule"])
-    fit.random = RandomState(tensors["random.host"], tensors.get("random.device"))
+    own_groups = optimizer.state_dict()["param_groups"]
+    return {
+        "state": state,
+        "param_groups": [
+            {**group, "params": own["params"]}
+            for group, own in zip(groups, own_groups, strict=True)
+        ],
+    }
 
 
 def _fit_tensors(fit: Fit) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from muster.config import TrialConfig
 from muster.data.dataset import Dataset
 from muster.data.folds import hold_out
 from muster.data.preprocess import Preprocessor
+from muster.errors import NonFiniteLoss
 from muster.fold_model import FoldModel, input_shape, make_model
 from muster.metrics import score
 from muster.samples import Samples
@@ -85,7 +87,7 @@ class Evaluation:
         self._progress = Progress.empty(len(dataset), len(dataset.schema.classes))
         self._resume: bytes | None = resume
         if resume is not None:
-            self._progress = load_progress(resume)
+            self._progress = load_progress(resume, trial=self._trial())
 
     def epochs(self) -> Iterator[EpochReport]:
         """Train to the end. Raises NonFiniteLoss."""
@@ -94,7 +96,9 @@ class Evaluation:
 
     def checkpoint(self) -> bytes:
         """All that is needed to go on from the last report, on any machine."""
-        return save_checkpoint(self._progress, self._fit)
+        if self._resume is not None:
+            return self._resume
+        return save_checkpoint(self._progress, self._fit, trial=self._trial())
 
     def result(self) -> TrialResult:
         """What the trial leaves; ask once epochs() has ended."""
@@ -110,6 +114,15 @@ class Evaluation:
             seconds=sum(report["seconds"] for report in self._progress.curves),
         )
 
+    def _trial(self) -> dict[str, Any]:
+        """What a checkpoint and the one who resumes from it must agree on."""
+        return {
+            "config": self._config.model_dump(mode="json"),
+            "metric": self._metric,
+            "labels": hashlib.sha256(self._dataset.labels.tobytes()).hexdigest(),
+            "folds": hashlib.sha256(self._folds.tobytes()).hexdigest(),
+        }
+
     def _train_fold(self, fold: int) -> Iterator[EpochReport]:
         started = time.perf_counter()
         dataset, config = self._dataset, self._config
@@ -123,6 +136,8 @@ class Evaluation:
         fit = self._start(fold, preprocessor)
         for train_loss in train(fit, samples, config, loss=self._loss(trained), holdout=holdout):
             predicted = predict_proba(fit.model, validation).numpy()
+            if not np.isfinite(predicted).all():
+                raise NonFiniteLoss(f"the predictions became NaN in epoch {fit.epoch - 1}")
             value = score(self._metric, dataset.labels[validated], predicted)
             fold_ended = fit.is_finished(config)
             if fold_ended:
@@ -138,7 +153,9 @@ class Evaluation:
                 fold_ended=fold_ended,
                 fold_scores=tuple(self._progress.fold_scores),
             )
-            self._progress.curves.append(asdict(report))
+            # A list, as JSON gives it back: a resumed trial leaves the same curves.
+            plain = {**asdict(report), "fold_scores": list(report.fold_scores)}
+            self._progress.curves.append(plain)
             yield report
             started = time.perf_counter()
 

@@ -121,6 +121,9 @@ def _epoch(fit: Fit, samples: Samples, config: TrialConfig, loss: LossFunction) 
     mean = float(total) / len(order)
     if not math.isfinite(mean):
         raise NonFiniteLoss(f"the training loss became {mean} in epoch {fit.epoch}")
+    # The last step's harm shows in no loss of this epoch.
+    if not all(bool(tensor.isfinite().all()) for tensor in fit.model.state_dict().values()):
+        raise NonFiniteLoss(f"the weights became infinite or NaN in epoch {fit.epoch}")
     return mean
 
 
