@@ -85,7 +85,9 @@ def train(
     """
     while not fit.is_finished(config):
         fit.random.restore(samples.device)
-        train_loss = _epoch(fit, samples, config, loss)
+        # Left to itself, cuDNN may pick another algorithm, hence other sums, in the next run.
+        with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
+            train_loss = _epoch(fit, samples, config, loss)
         fit.epoch += 1
         watched = train_loss if holdout is None else mean_loss(fit.model, holdout, loss)
         if config.patience is not None:
