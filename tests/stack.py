@@ -99,6 +99,8 @@ class Stack:
                 for service in ("worker", "ensemble")
                 for each in self.containers(service)
             ]
+            failed = [each for each in states if each["Status"] == "exited" and each["ExitCode"]]
+            assert not failed, self.compose("logs", "--no-color", "--tail", "60")
             return all(each["Status"] == "exited" and each["ExitCode"] == 0 for each in states)
 
         self.wait(has_ended, what="workers and ensemble exit 0", seconds=seconds)

@@ -44,10 +44,10 @@ def vote(
     from muster_ensemble.bundle import write_bundle  # noqa: PLC0415
     from muster_ensemble.files import write_file  # noqa: PLC0415
     from muster_ensemble.importance import parameter_importance  # noqa: PLC0415
-    from muster_ensemble.predict import write_predictions  # noqa: PLC0415
+    from muster_ensemble.predict import load, write_predictions  # noqa: PLC0415
     from muster_ensemble.report import write_report  # noqa: PLC0415
     from muster_ensemble.select import choose  # noqa: PLC0415
-    from muster_ensemble.summary import ensemble_scores, summarise  # noqa: PLC0415
+    from muster_ensemble.summary import summarise  # noqa: PLC0415
 
     contract = study.contract
     all_trials = exports.load_trials(engine, study)
@@ -64,7 +64,8 @@ def vote(
         seconds=seconds,
     )
     write_bundle(out / "bundle", exports.make_bundle(engine, study, members, rule="majority"))
-    _, scores = ensemble_scores(dataset, members, "majority")
+    # Predicted by the bundle itself, not by the stored probabilities, which are rounded.
+    scores = load(out / "bundle").predict_proba(dataset, index=dataset.test_index)
     identifiers = [dataset.identifiers[position] for position in dataset.test_index]
     write_predictions(out / "predictions.csv", dataset.schema, identifiers, scores)
     write_file(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())

@@ -9,7 +9,7 @@ import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
-FEWEST_TRIALS = 10
+FEWEST_TRIALS = 5
 
 
 def parameter_importance(

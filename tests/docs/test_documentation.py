@@ -46,9 +46,10 @@ def test_the_search_space_in_the_docs_is_valid() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_muster_command_in_a_page_exists_with_its_options(page: Path) -> None:
     unknown = []
-    # A comment, a pipe or another command ends what belongs to this one; -p and -t name projects
-    # and images.
-    calls = re.findall(r"(?<!-p )(?<!-t )\bmuster ((?:[a-z]|--)[^`\n#|&;]*)", _code_of(page))
+    # A comment, a pipe or another command ends what belongs to this one. A path that ends in
+    # muster, a project (-p) or a database of that name is no call.
+    calls = re.findall(r"(?<!-p )(?<!/)\bmuster ((?:[a-z]|--)[^`\n#|&;]*)", _code_of(page))
+    calls += re.findall(r"\.venv/bin/muster ((?:[a-z]|--)[^`\n#|&;]*)", _code_of(page))
     for call in calls:
         words = call.split()
         help_text = _help(words)

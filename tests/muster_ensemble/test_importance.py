@@ -36,9 +36,9 @@ def test_the_parameter_that_decides_is_ranked_first() -> None:
 
 
 def test_a_reason_stands_where_nothing_can_be_told() -> None:
-    assert parameter_importance(trials(9), direction="maximize") == (
+    assert parameter_importance(trials(4), direction="maximize") == (
         {},
-        "9 completed trials are too few to tell; it takes 10.",
+        "4 completed trials are too few to tell; it takes 5.",
     )
     assert parameter_importance(trials(20, slope=0.0), direction="minimize")[1] == (
         "All completed trials have the same value."

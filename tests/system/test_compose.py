@@ -1,0 +1,185 @@
+"""One command on a fresh clone. The tests share one stack and run in the order of this file."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from servers import free_port
+from stack import Stack, clone_tracked_files, has_engine
+
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+
+TRIALS = 24
+MORE_TRIALS = 6
+WORKERS = 4
+TEST_SEQUENCES = 370
+VOTED_SECONDS = 420.0
+NO_ENGINE = "no Docker engine with compose answers here: start one to test the compose stack"
+UP = ("up", "--detach", "--scale", f"worker={WORKERS}")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The stack of a fresh clone, searched and voted; nothing of it is left afterwards."""
+    if not has_engine():
+        if os.environ.get("CI") == "true":
+            pytest.fail(NO_ENGINE)
+        pytest.skip(NO_ENGINE)
+    folder = tmp_path_factory.mktemp("clone")
+    clone_tracked_files(folder)
+    started = Stack(folder, database_port=free_port(), dashboard_port=free_port())
+    try:
+        started.compose(*UP, "--build")
+        started.wait_until_voted(seconds=VOTED_SECONDS)
+        yield started
+    finally:
+        started.remove()
+
+
+def test_exactly_the_budget_is_told_each_trial_by_one_worker(stack: Stack) -> None:
+    states = [state for (state,) in stack.sql("SELECT state FROM trials ORDER BY number")]
+    assert len(states) == TRIALS
+    assert set(states) <= {"COMPLETE", "PRUNED"}
+    leases = stack.sql("SELECT number, state, attempt FROM muster_trials ORDER BY number")
+    assert leases == [[str(number), "told", "1"] for number in range(TRIALS)]
+
+
+def test_all_four_workers_took_part_and_exited_0(stack: Stack) -> None:
+    assert [each["State"]["ExitCode"] for each in stack.containers("worker")] == [0] * WORKERS
+    told = stack.sql(
+        "SELECT host, COUNT(*) FROM muster_trials JOIN muster_workers USING (worker_id)"
+        " GROUP BY host"
+    )
+    assert len(told) == WORKERS
+    assert sum(int(count) for _, count in told) == TRIALS
+
+
+def test_the_ensemble_prints_its_figures(stack: Stack) -> None:
+    printed = stack.compose("logs", "--no-color", "--no-log-prefix", "ensemble")
+    for line in ("random guess", "best single", "majority vote"):
+        assert line in printed.lower()
+
+
+def test_the_predictions_are_there(stack: Stack, tmp_path: Path) -> None:
+    results = copy_results(stack, tmp_path)
+    with (results / "predictions.csv").open(encoding="utf-8", newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == TEST_SEQUENCES
+    summary = json.loads((results / "summary.json").read_text(encoding="utf-8"))
+    assert summary["trials"] == TRIALS
+    assert summary["ensemble"]["test_macro_f1"] >= 0.95
+
+
+def test_the_dashboard_shows_the_study(stack: Stack) -> None:
+    studies = ask(stack, "/api/studies")["study_summaries"]
+    assert [each["study_name"] for each in studies] == ["quickstart"]
+    assert ask(stack, "/healthz") == {"status": "ok"}
+
+
+def test_ports_are_open_on_this_machine_alone(stack: Stack) -> None:
+    bound = {
+        (port, binding["HostIp"], binding["HostPort"])
+        for container in stack.containers()
+        for port, bindings in container["NetworkSettings"]["Ports"].items()
+        for binding in bindings or []
+    }
+    assert bound == {
+        ("3306/tcp", "127.0.0.1", str(stack.database_port)),
+        ("8080/tcp", "127.0.0.1", str(stack.dashboard_port)),
+    }
+
+
+def test_a_password_stands_in_the_volume_alone(stack: Stack) -> None:
+    files = ("muster_password", "root_password")
+    passwords = [stack.compose("exec", "-T", "db", "cat", f"/run/muster/{each}") for each in files]
+    assert len({each for each in passwords if len(each) >= 32}) == len(passwords)
+    visible = {
+        "docker inspect": json.dumps(stack.containers()),
+        "image inspect": stack.docker("image", "inspect", *stack.images),
+        "compose config": stack.compose("config"),
+        "logs": stack.compose("logs", "--no-color"),
+    }
+    visible |= {each: stack.docker("history", "--no-trunc", each) for each in stack.images}
+    visible |= {
+        str(path): path.read_text(encoding="utf-8", errors="replace")
+        for path in stack.folder.rglob("*")
+        if path.is_file()
+    }
+    leaks = [name for name, text in visible.items() if any(each in text for each in passwords)]
+    assert leaks == []
+
+
+def test_workers_cannot_read_the_root_password(stack: Stack) -> None:
+    shell = ("run", "--rm", "--no-deps", "-T", "--entrypoint", "sh", "worker", "-c")
+    command = "test -r /run/muster/muster_password && ! test -r /run/muster/root_password"
+    stack.compose(*shell, command)
+
+
+def test_images_are_not_root_and_hold_no_compiler(stack: Stack) -> None:
+    for image in stack.images:
+        (inspected,) = json.loads(stack.docker("image", "inspect", image))
+        assert inspected["Config"]["User"] == "10001:10001"
+        tools = "id -u; for each in cc gcc g++ c++ clang make; do command -v $each || true; done"
+        said = stack.docker("run", "--rm", "--entrypoint", "sh", image, "-c", tools)
+        assert said.split() == ["10001"]
+
+
+def test_the_dashboard_image_holds_no_torch(stack: Stack) -> None:
+    code = "import importlib.util; print(importlib.util.find_spec('torch'))"
+    image = f"{stack.project}-dashboard"
+    assert (
+        stack.docker("run", "--rm", "--entrypoint", "python", image, "-c", code).strip() == "None"
+    )
+
+
+def test_down_loses_nothing_and_up_ends_at_once(stack: Stack, tmp_path: Path) -> None:
+    before = stack.sql("SELECT * FROM trials ORDER BY trial_id")
+    leases = stack.sql("SELECT trial_id, worker_id, state FROM muster_trials ORDER BY trial_id")
+    predictions = copy_results(stack, tmp_path / "before") / "predictions.csv"
+    stack.compose("down")
+    stack.compose(*UP)
+    stack.wait_until_voted(seconds=VOTED_SECONDS)
+    assert stack.sql("SELECT * FROM trials ORDER BY trial_id") == before
+    after = stack.sql("SELECT trial_id, worker_id, state FROM muster_trials ORDER BY trial_id")
+    assert after == leases
+    assert (
+        copy_results(stack, tmp_path / "after") / "predictions.csv"
+    ).read_bytes() == predictions
+
+
+def test_up_goes_on_where_down_cut_the_search_short(stack: Stack) -> None:
+    stack.compose("down")
+    more = ("study", "resume", "quickstart", "--trials", str(MORE_TRIALS))
+    stack.compose("run", "--rm", "-T", "migrate", *more)
+    stack.compose(*UP)
+    running = "SELECT COUNT(*) FROM muster_trials WHERE state = 'running'"
+    stack.wait(
+        lambda: stack.sql(running) != [["0"]], what="a worker claims a trial", seconds=120.0
+    )
+    stack.compose("down")
+    stack.compose(*UP)
+    stack.wait_until_voted(seconds=VOTED_SECONDS)
+    states = [state for (state,) in stack.sql("SELECT state FROM trials")]
+    assert len(states) == TRIALS + MORE_TRIALS
+    assert set(states) <= {"COMPLETE", "PRUNED"}
+
+
+def copy_results(stack: Stack, folder: Path) -> Path:
+    """The results as the README tells a user to copy them."""
+    folder.mkdir(exist_ok=True)
+    stack.compose("cp", "ensemble:/runs/.", str(folder))
+    return folder / "quickstart"
+
+
+def ask(stack: Stack, path: str) -> Any:
+    """What the dashboard answers."""
+    address = f"http://127.0.0.1:{stack.dashboard_port}{path}"
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        return json.load(answer)
