@@ -110,7 +110,10 @@ def restore_fit(data: bytes, fit: Fit, *, fold: int) -> None:
         fit.epochs_since_best = saved["epochs_since_best"]
         fit.best_weights = _below(tensors, "best")
         fit.model.load_state_dict(_below(tensors, "model"))
-        fit.optimizer.load_state_dict(_optimizer_state(tensors, saved["groups"], fit.optimizer))
+        state = _optimizer_state(tensors, saved["groups"], fit.optimizer)
+        if fit.epoch and len(state["state"]) != len(list(fit.model.parameters())):
+            raise ValueError("the optimiser's state is not whole")
+        fit.optimizer.load_state_dict(state)
         if fit.schedule is not None:
             fit.schedule.load_state_dict(saved["schedule"])
         fit.random = RandomState(tensors["random.host"], tensors.get("random.device"))

@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ValidationError
 
 from muster import models
 from muster.config import TrialConfig
@@ -34,7 +33,13 @@ class FoldModel:
     def predict_proba(
         self, dataset: Dataset, index: NDArray[np.int64], *, device: torch.device
     ) -> NDArray[np.float32]:
-        """(len(index), classes) class probabilities of the sequences at index."""
+        """(len(index), classes) class probabilities of the sequences at index.
+
+        Raises UserError where the dataset has not the channels that the model was trained on.
+        """
+        given = input_shape(dataset)
+        if given != self.shape:
+            raise UserError(f"{dataset.name} has {given}, the model was trained on {self.shape}")
         if not len(index):
             return np.zeros((0, self.shape.classes), dtype=np.float32)
         samples = Samples(
@@ -73,7 +78,7 @@ class FoldModel:
             preprocessor = Preprocessor.from_json(content["preprocessor"])
             model = _empty(config, shape, preprocessor)
             model.load_state_dict(tensors)
-        except (KeyError, TypeError, ValidationError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise UserError(f"the fold model is damaged: {error}") from error
         broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
         if broken:
