@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,11 +18,14 @@ from muster.metrics import METRICS
 from muster_cli.console import print_json, results
 from muster_cli.options import Db, Json, open_database, settings_for
 from muster_db import datasets, study
+from muster_db.limits import Limits
 from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
 
 if TYPE_CHECKING:
     from muster.space import Space
+
+UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 app = typer.Typer(help="Create, list, stop, resume and delete studies.", no_args_is_help=True)
 
@@ -33,6 +37,14 @@ MetricOption = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Decides folds, sampling and training.")]
 Sampler = Annotated[str, typer.Option("--sampler", help=f"One of {', '.join(SAMPLERS)}.")]
+Patience = Annotated[
+    int | None,
+    typer.Option("--patience", help="End after so many trials without a better value."),
+]
+TimeLimit = Annotated[
+    str | None,
+    typer.Option("--time-limit", help="Begin no trial after so long: 90s, 45m, 8h or 2d."),
+]
 Pruner = Annotated[str, typer.Option("--pruner", help=f"One of {', '.join(PRUNERS)}.")]
 
 
@@ -75,6 +87,16 @@ def make_contract(
     )
 
 
+def make_limits(time_limit: str | None, patience: int | None) -> Limits:
+    """The limits that --time-limit and --patience name. Raises UserError."""
+    if time_limit is None:
+        return Limits(patience=patience)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", time_limit.strip())
+    if match is None:
+        raise UserError(f"--time-limit {time_limit!r}: write a number and a unit, as in 90s or 8h")
+    return Limits(seconds=float(match[1]) * UNIT_SECONDS[match[2]], patience=patience)
+
+
 @app.command()
 def create(
     name: Name,
@@ -86,6 +108,8 @@ def create(
     seed: Seed = 0,
     sampler: Sampler = "tpe",
     pruner: Pruner = "median",
+    patience: Patience = None,
+    time_limit: TimeLimit = None,
     priority: Annotated[int, typer.Option("--priority", help="Higher is served first.")] = 0,
     if_absent: Annotated[
         bool, typer.Option("--if-absent", help="Leave a study of that name as it is.")
@@ -121,6 +145,7 @@ def create(
         budget=trials,
         priority=priority,
         max_attempts=settings.max_attempts,
+        limits=make_limits(time_limit, patience),
     )
     results.print(f"{name}: created, {trials} trials to run; attach workers with `muster worker`")
 

@@ -6,10 +6,10 @@ import hashlib
 import logging
 from collections.abc import Iterable
 
-from muster.errors import UserError
 from optuna.trial import TrialState
 from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, select, update
 
+from muster.errors import UserError
 from muster_db import records
 from muster_db.clock import clock
 from muster_db.engine import transact

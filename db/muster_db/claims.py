@@ -11,7 +11,7 @@ from typing import Any
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from muster_db import leases, records
+from muster_db import leases, limits, records
 from muster_db.clock import clock
 from muster_db.engine import transact
 from muster_db.records import Proposal
@@ -78,7 +78,11 @@ def _take_left(connection: Connection, claimant: _Claimant) -> Claim | StudyProg
         state = leases.expire(connection, left) if left.state == leases.RUNNING else left.state
         if state in leases.TAKEABLE and _retake(connection, left.trial_id, left.token, claimant):
             return _claim_of(connection, left.trial_id, claimant)
-    return None if row.claimed < row.budget else read_progress(connection, study)
+    if row.claimed < row.budget and not limits.enforce(
+        connection, row, direction=study.contract.direction
+    ):
+        return None
+    return read_progress(connection, study)
 
 
 def _retake(connection: Connection, trial_id: int, token: str, claimant: _Claimant) -> bool:

@@ -9,12 +9,12 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import Connection, Engine, insert, or_, select
+
 from muster.data.archive import pack, unpack
 from muster.data.dataset import Dataset
 from muster.data.fingerprint import fingerprint as fingerprint_of
 from muster.errors import Unavailable, UserError
-from sqlalchemy import Connection, Engine, insert, or_, select
-
 from muster_db import blobs
 from muster_db.clock import clock
 from muster_db.engine import transact

@@ -7,12 +7,12 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from muster.errors import UserError
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay
 from tenacity.wait import wait_random_exponential
 
+from muster.errors import UserError
 from muster_db.clock import now
 from muster_db.faults import explain, is_passing
 
@@ -85,7 +85,8 @@ def _once(engine: Engine, verb: Callable[[Connection], T], read_only: bool) -> T
 
 def _tell_retry(state: RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome is not None else None
-    log.info("the database did not take a transaction (try %d): %s", state.attempt_number, error)
+    # What matters comes as Unavailable: the caller says it once.
+    log.debug("the database did not take a transaction (try %d): %s", state.attempt_number, error)
 
 
 def _connect_mysql(url: URL) -> Engine:

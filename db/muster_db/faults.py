@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from muster.errors import MusterError, Unavailable, UserError
 from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from muster.errors import DiskFull, MusterError, Unavailable, UserError
 
 # Codes of MySQL and MariaDB. Deadlocks and lock waits; the server gone, full, starting, stopping.
 CONTENTION = frozenset({1020, 1205, 1213, 3572})
@@ -67,7 +68,7 @@ def explain(error: SQLAlchemyError, url: URL) -> MusterError:
     code = code_of(error)
     text = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     if code in DISK_FULL or "disk is full" in text or "disk I/O error" in text:
-        return Unavailable(f"{place}: the database's disk is full; make room, then go on")
+        return DiskFull(f"{place}: the database's disk is full; make room, then go on")
     if code in MENDS:
         return UserError(f"{place}: {MENDS[code]}")
     for sign, mend in SQLITE_MENDS.items():

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from muster.errors import UserError
 from optuna.distributions import (
     BaseDistribution,
     distribution_to_json,
@@ -21,6 +20,7 @@ from optuna.trial import TrialState
 from sqlalchemy import Connection, CursorResult, Table, insert, select, update
 from sqlalchemy.dialects import mysql, sqlite
 
+from muster.errors import UserError
 from muster_db.clock import clock
 from muster_db.tables import (
     optuna_attributes,

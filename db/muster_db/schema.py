@@ -12,10 +12,10 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from muster.errors import Unavailable, UserError
 from optuna.storages._rdb import models
 from sqlalchemy import Connection, Engine, MetaData, inspect, select, text
 
+from muster.errors import Unavailable, UserError
 from muster_db.engine import transact
 from muster_db.tables import OPTUNA
 

@@ -7,21 +7,23 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from muster.data.schema import Schema
-from muster.errors import UserError
 from optuna.study import StudyDirection
 from pydantic import BaseModel, ConfigDict, ValidationError
 from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
+from muster.data.schema import Schema
+from muster.errors import UserError
 from muster_db import tables
 from muster_db.clock import clock
 from muster_db.engine import transact
+from muster_db.limits import Limits
 from muster_db.records import inserted_id
 from muster_db.tables import optuna_directions, optuna_studies, studies, trials
 
 StudyState = Literal["open", "stopped"]
 NAME_CHARACTERS = 255
+NO_LIMITS = Limits()
 
 
 class Contract(BaseModel):
@@ -110,6 +112,7 @@ def create_study(
     budget: int,
     priority: int = 0,
     max_attempts: int = 3,
+    limits: Limits = NO_LIMITS,
 ) -> Study:
     """Create a study of budget trials; raises UserError for a bad budget or a taken name."""
     problems = []
@@ -138,6 +141,8 @@ def create_study(
                 joined=0,
                 revision=0,
                 created_at=clock(),
+                ends_at=None if limits.seconds is None else clock(limits.seconds),
+                patience=limits.patience,
             )
         )
         return study_id
@@ -204,10 +209,10 @@ def resume_study(engine: Engine, study: Study) -> None:
 
 
 def extend_budget(engine: Engine, study: Study, *, trials: int) -> None:
-    """Ask for so many trials more."""
+    """Ask for so many trials more; limits that ended the study, or would, are lifted."""
     if trials < 1:
         raise UserError(f"extending by {trials} trials asks for nothing; ask for 1 or more")
-    _update(engine, study, budget=studies.c.budget + trials)
+    _update(engine, study, budget=studies.c.budget + trials, ends_at=None, patience=None)
 
 
 def delete_study(engine: Engine, study: Study) -> None:

@@ -51,6 +51,8 @@ studies = Table(
     Column("joined", Integer, nullable=False),
     Column("revision", BigInteger, nullable=False),
     Column("created_at", MICROSECONDS, nullable=False),
+    Column("ends_at", MICROSECONDS),
+    Column("patience", Integer),
 )
 
 # One row a trial. state: running (leased), expired (lease ran out), released (given back), told.

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from muster.errors import LeaseLost, UserError
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine, select, update
 
+from muster.errors import LeaseLost, UserError
 from muster_db import blobs as store
 from muster_db import leases, records
 from muster_db.claims import Claim, claim

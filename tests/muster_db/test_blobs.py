@@ -5,13 +5,14 @@ import uuid
 
 import numpy as np
 import pytest
+from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.trial import TrialState
+from sqlalchemy import Engine, func, select, update
+
 from muster_db import blobs, trials
 from muster_db.artifacts import DatabaseArtifactStore
 from muster_db.tables import chunks
-from optuna.artifacts.exceptions import ArtifactNotFound
-from optuna.trial import TrialState
 from samples import make_study, take
-from sqlalchemy import Engine, func, select, update
 
 
 @pytest.mark.parametrize("size", [0, 1, blobs.CHUNK_BYTES, blobs.CHUNK_BYTES + 1, 1_300_000])

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sqlalchemy import Engine
+
 from muster.errors import UserError
 from muster_db import datasets
 from samples import make_dataset
-from sqlalchemy import Engine
 
 
 def test_a_dataset_comes_back_whole_and_is_cached(engine: Engine, tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, Engine, event, select, text, update
+
 from muster.errors import MusterError, Unavailable, UserError
 from muster_db import blobs, schema
 from muster_db.engine import connect, now, transact
 from muster_db.tables import studies
 from samples import make_study
 from servers import PASSWORD, Server, free_port
-from sqlalchemy import Connection, Engine, event, select, text, update
 
 
 def failure(url: str) -> MusterError:

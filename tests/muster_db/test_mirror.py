@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from optuna.trial import Trial, TrialState
+from sqlalchemy import Engine, event
+
 from muster_db import trials
 from muster_db.engine import connect
 from muster_db.mirror import Mirror
@@ -8,9 +11,7 @@ from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
 from muster_db.schema import initialise
 from muster_db.study import Study
-from optuna.trial import Trial, TrialState
 from samples import make_study, take
-from sqlalchemy import Engine, event
 
 
 def suggest(trial: Trial) -> float:

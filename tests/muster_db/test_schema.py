@@ -5,11 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import optuna
 import pytest
+from sqlalchemy import Engine, text
+
 from muster.errors import UserError
 from muster_db import schema
 from muster_db.engine import connect
 from samples import make_study, take
-from sqlalchemy import Engine, text
 
 
 def test_sixteen_workers_initialise_an_empty_database_at_once(database_url: str) -> None:

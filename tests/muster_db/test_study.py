@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from optuna.trial import TrialState
+from sqlalchemy import Engine
+
 from muster.errors import UserError
 from muster_db import trials, workers
 from muster_db.study import Contract, list_studies, open_study
-from optuna.trial import TrialState
 from samples import make_contract, make_study, take
-from sqlalchemy import Engine
 
 
 def test_an_opened_study_has_the_contract_it_was_created_with(engine: Engine) -> None:

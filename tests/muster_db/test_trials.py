@@ -9,6 +9,10 @@ from typing import Any
 import optuna
 import pymysql
 import pytest
+from optuna.trial import TrialState
+from sqlalchemy import Connection, Engine, event, func, select, update
+from sqlalchemy.exc import OperationalError
+
 from muster.errors import LeaseLost, UserError
 from muster_db import blobs, schema, trials
 from muster_db.clock import clock
@@ -25,10 +29,7 @@ from muster_db.study import (
 from muster_db.tables import optuna_trials
 from muster_db.tables import trials as table
 from muster_db.trials import Claim
-from optuna.trial import TrialState
 from samples import make_study, proposer, take
-from sqlalchemy import Connection, Engine, event, func, select, update
-from sqlalchemy.exc import OperationalError
 
 
 def run_out(engine: Engine, claim: Claim) -> None:

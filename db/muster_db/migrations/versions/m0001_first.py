@@ -79,6 +79,8 @@ def _make_studies() -> None:
         Column("joined", Integer, nullable=False),
         Column("revision", BigInteger, nullable=False),
         Column("created_at", MOMENT, nullable=False),
+        Column("ends_at", MOMENT),
+        Column("patience", Integer),
         **BINARY,
     )
 

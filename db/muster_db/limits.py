@@ -1,0 +1,64 @@
+"""Limits that end a study before its budget: wall-clock time, and patience."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, select, update
+
+from muster.errors import UserError
+from muster_db.clock import now
+from muster_db.leases import TOLD
+from muster_db.tables import optuna_values, studies, trials
+
+
+@dataclass(frozen=True)
+class Limits:
+    """seconds: wall-clock time from the study's creation on in which trials are begun.
+
+    patience: trials told without a better value before no more are begun. None: no such limit.
+    Raises UserError for what leaves no trial.
+    """
+
+    seconds: float | None = None
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.seconds is not None and self.seconds <= 0:
+            raise UserError(f"a time limit of {self.seconds:g} s leaves no time; allow more")
+        if self.patience is not None and self.patience < 1:
+            raise UserError(f"patience={self.patience} leaves no trial; allow 1 or more")
+
+
+def enforce(connection: Connection, row: Row[Any], *, direction: str) -> bool:
+    """Whether a limit of the study in this row of muster_studies is reached.
+
+    If so the budget becomes what has been claimed so far, so that N asked stays N told.
+    """
+    is_late = row.ends_at is not None and now(connection) >= row.ends_at
+    if not is_late and not _is_out_of_patience(connection, row, direction):
+        return False
+    connection.execute(
+        update(studies)
+        .where(studies.c.study_id == row.study_id, studies.c.budget > studies.c.claimed)
+        .values(budget=studies.c.claimed)
+    )
+    return True
+
+
+def _is_out_of_patience(connection: Connection, row: Row[Any], direction: str) -> bool:
+    if row.patience is None:
+        return False
+    told = select(func.count()).where(trials.c.study_id == row.study_id, trials.c.state == TOLD)
+    value = optuna_values.c.value
+    # Revisions grow with each change of a trial, so they order the tells.
+    best = connection.execute(
+        select(trials.c.revision)
+        .join_from(trials, optuna_values, trials.c.trial_id == optuna_values.c.trial_id)
+        .where(trials.c.study_id == row.study_id, trials.c.state == TOLD)
+        .order_by(value.desc() if direction == "maximize" else value, trials.c.revision)
+        .limit(1)
+    ).scalar_one_or_none()
+    since = told if best is None else told.where(trials.c.revision > best)
+    return bool(connection.execute(since).scalar_one() >= row.patience)
