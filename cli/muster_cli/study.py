@@ -17,7 +17,7 @@ from muster.errors import UserError
 from muster.metrics import METRICS
 from muster_cli.console import print_json, results
 from muster_cli.options import Db, Json, open_database, settings_for
-from muster_db import datasets, study
+from muster_db import datasets, joining, study
 from muster_db.limits import Limits
 from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
@@ -229,6 +229,7 @@ def resume(
     """Let workers claim again, with a larger budget on request."""
     engine = open_database(settings_for(db))
     found = study.open_study(engine, name)
+    joining.check_dataset(engine, found)
     if trials:
         study.extend_budget(engine, found, trials=trials)
     study.resume_study(engine, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from threading import Event
 
 import numpy as np
@@ -13,7 +14,7 @@ from sqlalchemy import Engine
 from muster.errors import Unavailable
 from muster.settings import Settings
 from muster.space import parse_space
-from muster_db import claims, datasets, workers
+from muster_db import claims, datasets, joining, workers
 from muster_db.claims import Claim
 from muster_db.mirror import Mirror
 from muster_db.study import Study, StudyProgress, list_studies, open_study, progress
@@ -40,7 +41,8 @@ def work(
 ) -> Ended:
     """Serve one study, or all open ones by priority, until all their trials are told.
 
-    Raises UserError for an unknown study or a dataset that does not match its fingerprint.
+    Raises UserError for an unknown study, another version of muster than the study's, or a
+    dataset that is gone or does not match its fingerprint.
     """
     ended = Ended()
     for study in _studies(engine, study_name):
@@ -69,14 +71,8 @@ def _serve(
     ended: Ended,
 ) -> None:
     contract = study.contract
-    worker = workers.register(engine, study, host=machine.host, device=machine.description)
-    log.info(
-        "joined study %s as worker %s on %s (%s)",
-        study.name,
-        worker.ordinal,
-        machine.host,
-        machine.description,
-    )
+    joining.check_version(study, code_version=version("muster"))
+    joining.check_dataset(engine, study)
     context = Context(
         engine=engine,
         study=study,
@@ -86,6 +82,15 @@ def _serve(
         mirror=Mirror(engine, study),
         machine=machine,
         settings=settings,
+    )
+    # Whoever cannot run the study's trials has been refused by now, without a trace.
+    worker = workers.register(engine, study, host=machine.host, device=machine.description)
+    log.info(
+        "joined study %s as worker %s on %s (%s)",
+        study.name,
+        worker.ordinal,
+        machine.host,
+        machine.description,
     )
     failures = 0
     try:
