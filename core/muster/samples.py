@@ -51,7 +51,9 @@ class Samples:
         self.is_full = bool((self.host_lengths == self.steps).all())
         offsets = np.cumsum(lengths) - lengths
         self.sequence = torch.from_numpy(sequence).to(device)
-        self._values = torch.from_numpy(values).to(device)
+        # Rows behind the end, so that a whole window may be read from any first row.
+        padded = np.pad(values, ((0, self.steps), (0, 0)))
+        self._values = torch.from_numpy(np.ascontiguousarray(padded)).to(device)
         self._first = torch.from_numpy(offsets[sequence] + starts).to(device)
         self._lengths = self.host_lengths.to(device)
         self._static = torch.from_numpy(static).to(device)
@@ -63,19 +65,14 @@ class Samples:
 
     def batch(self, index: Tensor, device_index: Tensor) -> Batch:
         """The windows at index, int64 on the host; device_index: the same on the device."""
+        steps = self.steps if self.is_full else int(self.host_lengths[index].max())
+        values = self._windows(steps).index_select(0, self._first.index_select(0, device_index))
+        values = values.view(len(index), steps, -1)
         lengths = None
-        steps = self._steps
         if not self.is_full:
-            longest = int(self.host_lengths[index].max())
             lengths = self._lengths.index_select(0, device_index)
-            steps = steps[:longest]
-        rows = self._first.index_select(0, device_index)[:, None] + steps
-        if lengths is not None:
-            mask = steps < lengths[:, None]
-            rows = torch.where(mask, rows, 0)
-        values = self._values.index_select(0, rows.flatten()).view(*rows.shape, -1)
-        if lengths is not None:
-            values = values.masked_fill_(~mask[..., None], 0.0)
+            is_behind = self._steps[:steps] >= lengths[:, None]
+            values.masked_fill_(is_behind[..., None], 0.0)
         sequence = self.sequence.index_select(0, device_index)
         return Batch(
             values=values,
@@ -83,3 +80,11 @@ class Samples:
             static=self._static.index_select(0, sequence),
             labels=self._labels.index_select(0, sequence),
         )
+
+    def _windows(self, steps: int) -> Tensor:
+        """(rows, steps * channels) view: the steps from each row on, which overlap in memory.
+
+        A window is one piece of memory, so that a batch copies pieces and not numbers.
+        """
+        rows, channels = self._values.shape
+        return self._values.as_strided((rows - steps + 1, steps * channels), (channels, 1))
