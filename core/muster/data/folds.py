@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import GroupShuffleSplit, StratifiedGroupKFold, StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from muster.data.dataset import Dataset
 from muster.errors import UserError
@@ -39,20 +39,36 @@ def hold_out(
     """Part of index, about this share of it, for decisions within a training fold; sorted.
 
     The same share of each class, at least one sequence in all; a class of one stays in training.
-    Where the dataset has groups: whole groups.
+    Where the dataset has groups: whole groups, and none that is the last of a class.
     """
-    if dataset.groups is not None and len(np.unique(dataset.groups[index])) > 1:
-        splitter = GroupShuffleSplit(n_splits=1, test_size=share, random_state=seed)
-        _, chosen = next(splitter.split(index, groups=dataset.groups[index]))
-        return np.sort(index[chosen])
-    rng = np.random.default_rng(seed)
     labels = dataset.labels[index]
+    rng = np.random.default_rng(seed)
+    if dataset.groups is not None and len(np.unique(dataset.groups[index])) > 1:
+        return np.sort(index[_whole_groups(labels, dataset.groups[index], share=share, rng=rng)])
     chosen_parts = []
     for code in np.unique(labels):
         members = rng.permutation(index[labels == code])
         count = min(max(1, round(share * len(members))), len(members) - 1)
         chosen_parts.append(members[:count])
     return np.sort(np.concatenate(chosen_parts))
+
+
+def _whole_groups(
+    labels: NDArray[np.int64], groups: NDArray[np.int64], *, share: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Which sequences lie in the chosen groups."""
+    chosen = np.zeros(len(labels), dtype=np.bool_)
+    left = np.bincount(labels)
+    for group in rng.permutation(np.unique(groups)):
+        members = groups == group
+        counts = np.bincount(labels[members], minlength=len(left))
+        if ((counts > 0) & (counts == left)).any():
+            continue
+        chosen |= members
+        left -= counts
+        if chosen.sum() >= share * len(labels):
+            break
+    return chosen
 
 
 def _check(

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from muster.data.dataset import Dataset
-from muster.data.folds import make_folds
+from muster.data.folds import hold_out, make_folds
 from muster.errors import UserError
 
 Make = Callable[..., Dataset]
@@ -72,3 +73,35 @@ def test_what_cannot_be_divided_is_refused(
     )
     with pytest.raises(UserError, match=expected):
         make_folds(dataset, folds=folds, seed=0)
+
+
+def test_a_holdout_takes_its_share_of_each_class(make_dataset: Make) -> None:
+    index = np.arange(10)
+    chosen = hold_out(make_dataset(), index, share=0.2, seed=0)
+    assert sorted(make_dataset().labels[chosen].tolist()) == [0, 1]
+    np.testing.assert_array_equal(chosen, hold_out(make_dataset(), index, share=0.2, seed=0))
+    assert any(
+        not np.array_equal(chosen, hold_out(make_dataset(), index, share=0.2, seed=seed))
+        for seed in range(1, 5)
+    )
+
+
+def test_a_holdout_leaves_a_class_of_one_in_training(make_dataset: Make) -> None:
+    dataset = make_dataset(labels=np.array([0] * 9 + [1, -1, -1], dtype=np.int64))
+    for seed in range(20):
+        assert 9 not in hold_out(dataset, np.arange(10), share=0.4, seed=seed)
+
+
+def test_a_holdout_takes_whole_groups_and_never_the_last_of_a_class(make_dataset: Make) -> None:
+    groups = np.array([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5], dtype=np.int64)
+    labels = np.array([0] * 8 + [1] * 2 + [-1] * 2, dtype=np.int64)
+    dataset = make_dataset(groups=groups, labels=labels)
+    for seed in range(20):
+        chosen = hold_out(dataset, np.arange(10), share=0.2, seed=seed)
+        assert len(chosen) == 2
+        assert groups[chosen[0]] == groups[chosen[1]] != 4
+
+
+def test_a_holdout_is_empty_where_every_group_is_the_last_of_a_class(make_dataset: Make) -> None:
+    dataset = make_dataset(groups=make_dataset().labels)
+    assert len(hold_out(dataset, np.arange(10), share=0.2, seed=0)) == 0
