@@ -62,6 +62,14 @@ class Stack:
         files = [part for name in FILES for part in ("-f", name)]
         return self._run("docker", "compose", *files, "-p", self.project, *arguments)
 
+    def up(self, *arguments: str) -> None:
+        """Start the stack in the background; where a service fails, its log says why."""
+        try:
+            self.compose("up", "--detach", *arguments)
+        except AssertionError as error:
+            logs = self.compose("logs", "--no-color", "--tail", "60")
+            raise AssertionError(f"{error}\n{logs}") from error
+
     def docker(self, *arguments: str) -> str:
         """Run docker likewise."""
         return self._run("docker", *arguments)

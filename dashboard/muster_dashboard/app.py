@@ -9,11 +9,12 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
-from muster.errors import MusterError, UserError
-from muster_db import engine as engines
 from optuna.storages import RDBStorage
 from optuna_dashboard import wsgi
 from sqlalchemy import Engine, select
+
+from muster.errors import MusterError, UserError
+from muster_db import engine as engines
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

@@ -15,9 +15,10 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import RDBStorage
+
 from muster.errors import UserError
 from muster_dashboard.app import create_app, serve
-from optuna.storages import RDBStorage
 
 DEADLINE_SECONDS = 30
 

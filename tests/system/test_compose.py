@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from servers import free_port
 from stack import Stack, clone_tracked_files, has_engine
 
@@ -22,7 +23,7 @@ WORKERS = 4
 TEST_SEQUENCES = 370
 VOTED_SECONDS = 420.0
 NO_ENGINE = "no Docker engine with compose answers here: start one to test the compose stack"
-UP = ("up", "--detach", "--scale", f"worker={WORKERS}")
+SCALE = ("--scale", f"worker={WORKERS}")
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     clone_tracked_files(folder)
     started = Stack(folder, database_port=free_port(), dashboard_port=free_port())
     try:
-        started.compose(*UP, "--build")
+        started.up(*SCALE, "--build")
         started.wait_until_voted(seconds=VOTED_SECONDS)
         yield started
     finally:
@@ -144,7 +145,7 @@ def test_down_loses_nothing_and_up_ends_at_once(stack: Stack, tmp_path: Path) ->
     leases = stack.sql("SELECT trial_id, worker_id, state FROM muster_trials ORDER BY trial_id")
     predictions = copy_results(stack, tmp_path / "before") / "predictions.csv"
     stack.compose("down")
-    stack.compose(*UP)
+    stack.up(*SCALE)
     stack.wait_until_voted(seconds=VOTED_SECONDS)
     assert stack.sql("SELECT * FROM trials ORDER BY trial_id") == before
     after = stack.sql("SELECT trial_id, worker_id, state FROM muster_trials ORDER BY trial_id")
@@ -157,13 +158,13 @@ def test_up_goes_on_where_down_cut_the_search_short(stack: Stack) -> None:
     stack.compose("down")
     more = ("study", "resume", "quickstart", "--trials", str(MORE_TRIALS))
     stack.compose("run", "--rm", "-T", "migrate", *more)
-    stack.compose(*UP)
+    stack.up(*SCALE)
     running = "SELECT COUNT(*) FROM muster_trials WHERE state = 'running'"
     stack.wait(
         lambda: stack.sql(running) != [["0"]], what="a worker claims a trial", seconds=120.0
     )
     stack.compose("down")
-    stack.compose(*UP)
+    stack.up(*SCALE)
     stack.wait_until_voted(seconds=VOTED_SECONDS)
     states = [state for (state,) in stack.sql("SELECT state FROM trials")]
     assert len(states) == TRIALS + MORE_TRIALS
