@@ -7,10 +7,16 @@ import logging
 import sys
 from typing import Any
 
+import optuna
 from rich.console import Console
 
-results = Console(soft_wrap=True, highlight=False)
-progress = Console(stderr=True, highlight=False)
+# A file or a pipe gets whole lines: what rich would cut at 80 columns, a script would miss.
+WIDE = 1000
+
+results = Console(
+    soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE
+)
+progress = Console(stderr=True, highlight=False, markup=False)
 
 
 def configure_logging(*, debug: bool) -> None:
@@ -23,6 +29,10 @@ def configure_logging(*, debug: bool) -> None:
         datefmt="%H:%M:%S",
         force=True,
     )
+    # Optuna's own handler would write to stderr beside ours.
+    optuna.logging.disable_default_handler()
+    optuna.logging.enable_propagation()
+    optuna.logging.set_verbosity(logging.WARNING)
     for package in ("muster", "muster_db", "muster_worker", "muster_ensemble", "muster_dashboard"):
         logging.getLogger(package).setLevel(level)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import signal
 import sys
@@ -10,9 +12,18 @@ from typing import Annotated
 
 import typer
 
-from muster.errors import MusterError
+from muster.errors import MusterError, UserError
 from muster_cli import data, database, ensemble, run, serve, status, study, worker
 from muster_cli.console import configure_logging, progress
+
+# What the operating system refuses and the user can mend.
+MORE_ROOM = "make room, then run the command again"
+REFUSALS = {
+    errno.ENOSPC: MORE_ROOM,
+    errno.EDQUOT: MORE_ROOM,
+    errno.EACCES: "mend its rights or name another place",
+    errno.EROFS: "name a place that you may write to",
+}
 
 app = typer.Typer(
     name="muster",
@@ -59,11 +70,22 @@ def main() -> None:
     except MusterError as error:
         if "--debug" in sys.argv:
             raise
-        progress.print(f"muster: {error}", markup=False, soft_wrap=True)
+        _say(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
         # The reader of stdout (head, say) has gone; nothing is left to say to it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if "--debug" in sys.argv or error.errno not in REFUSALS:
+            raise
+        _say(f"{error.filename or 'a file'}: {error.strerror}; {REFUSALS[error.errno]}")
+        sys.exit(UserError.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _say(message: str) -> None:
+    # Where stderr is a file on a full disk, the exit code still says what happened.
+    with contextlib.suppress(OSError):
+        progress.print(f"muster: {message}", soft_wrap=True)

@@ -15,6 +15,9 @@ from muster.settings import Settings, load_settings
 from muster_db import engine as engines
 from muster_db import schema
 
+# A command that finds nobody at the URL says so soon; one that is at work waits longer.
+FIRST_SECONDS = 5.0
+
 Db = Annotated[
     str | None,
     typer.Option("--db", help="The shared database's URL.  [MUSTER_DB_URL; sqlite:///muster.db]"),
@@ -48,10 +51,11 @@ def open_database(settings: Settings) -> Engine:
     The embedded default needs no set-up of its own: a missing SQLite file gets its tables here.
     """
     engine = engines.connect(database_url(settings))
+    first = engine.execution_options(muster_patience=FIRST_SECONDS)
     if engine.dialect.name == "sqlite":
-        schema.initialise(engine)
+        schema.initialise(first)
     else:
-        schema.check(engine)
+        schema.check(first)
     return engine
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from threading import Event
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Engine
 
-from muster.errors import MusterError, UserError
+from muster.errors import MusterError, Unavailable, UserError
 from muster.settings import Settings
 from muster_cli.console import progress as console
 from muster_db import trials
@@ -23,12 +25,16 @@ from muster_db.summary import StudySummary, summarise
 LOOK_SECONDS = 0.5
 # docker stop grants 10 s; a worker needs no longer to save and give its trial back.
 STOP_SECONDS = 10.0
+# With less room, a worker can no longer say why it ended.
+LOG_BYTES = 64 * 1024
 
 
 class Stopped(MusterError):
     """The user asked to stop; what was told stays, and running again goes on."""
 
-    exit_code = 130
+    def __init__(self, message: str, *, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
 
 
 def search(
@@ -48,12 +54,12 @@ def search(
     with stop_on_signals() as stop, _processes(study, url, workers, threads, logs) as processes:
         _watch(engine, study, processes, stop)
         if stop.is_set():
-            raise Stopped(f"stopped; the same command goes on with study {study.name}")
-        if not summarise(engine, study).progress.is_finished:
-            raise UserError(
-                f"every worker ended before the study was told; the last lines of {logs}/:\n"
-                + _last_lines(logs)
+            raise Stopped(
+                f"stopped; the same command goes on with study {study.name}",
+                signal_number=stop.signal_number or signal.SIGINT,
             )
+        if not summarise(engine, study).progress.is_finished:
+            raise _early_end(processes, logs)
 
 
 @contextmanager
@@ -119,6 +125,20 @@ def _news(study: Study, summary: StudySummary) -> str:
         return running
     best = f"best {study.contract.metric} {summary.best_value:.4f}"
     return f"{best} (trial {summary.best_number}), {running}"
+
+
+def _early_end(processes: list[subprocess.Popen[bytes]], logs: Path) -> MusterError:
+    """Why every worker ended, as far as their exit codes, their logs and the disk tell."""
+    codes = [process.poll() for process in processes]
+    message = "every worker ended before the study was told"
+    if lines := _last_lines(logs):
+        message += f"; the last lines of {logs}/:\n{lines}"
+    if shutil.disk_usage(logs).free < LOG_BYTES:
+        return Unavailable(
+            f"{logs.parent}: the disk is full; make room, then run again. {message}"
+        )
+    kind = Unavailable if Unavailable.exit_code in codes else UserError
+    return kind(message)
 
 
 def _last_lines(logs: Path) -> str:

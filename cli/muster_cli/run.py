@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from sqlalchemy import Engine
 
+from muster.data.fingerprint import fingerprint
 from muster.errors import UserError
 from muster.settings import Settings
 from muster_cli import processes
 from muster_cli.console import progress, results
 from muster_cli.data import DataRoot, read
 from muster_cli.ensemble import vote
-from muster_cli.options import Db, database_url, settings_for
+from muster_cli.options import FIRST_SECONDS, Db, database_url, settings_for
 from muster_cli.study import Folds, MetricOption, Pruner, Sampler, Seed, Trials, make_contract
 from muster_db import datasets, schema
 from muster_db import engine as engines
@@ -56,16 +57,13 @@ def run(
     name = name or space.stem
     out = out or Path("runs") / name
     searched = load_space(space)
-    settings = _with_database(settings_for(db), db, out)
+    settings = settings_for(db)
     data = read(dataset, data_root=data_root, settings=settings)
     progress.print(f"{data.name}: {len(data.train_index)} sequences to learn from, ", end="")
     progress.print(f"{len(data.test_index)} in the test part, {len(data.schema.classes)} classes")
-    url = database_url(settings)
-    engine = engines.connect(url)
-    schema.initialise(engine)
     contract = make_contract(
         data,
-        datasets.store(engine, data),
+        fingerprint(data),
         searched,
         folds=folds,
         metric=metric,
@@ -73,6 +71,12 @@ def run(
         sampler=sampler,
         pruner=pruner,
     )
+    # Nothing is written before all input is found good.
+    settings = _with_database(settings, db, out)
+    url = database_url(settings)
+    engine = engines.connect(url)
+    schema.initialise(engine.execution_options(muster_patience=FIRST_SECONDS))
+    datasets.store(engine, data)
     study = _create_or_go_on(engine, name, contract, searched, trials, settings)
     processes.search(engine, study, url=url, settings=settings, workers=workers, logs=out / "logs")
     vote(engine, study, data, out=out, seconds=time.monotonic() - started)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from typing import Annotated
 
 import typer
@@ -33,14 +34,26 @@ def status(
     elif not watch:
         results.print(status_table(_look(engine, name)))
     else:
-        with Live(console=results, refresh_per_second=4) as live:
-            while True:
-                summaries = _look(engine, name)
+        _watch(engine, name)
+
+
+def _watch(engine: Engine, name: str | None) -> None:
+    """Keep the table on the screen until all is told; a pipe gets it anew with each change."""
+    shown: list[StudySummary] = []
+    screen = Live(console=results, refresh_per_second=4) if results.is_terminal else nullcontext()
+    with screen as live:
+        while True:
+            summaries = _look(engine, name)
+            if live is not None:
                 live.update(status_table(summaries))
-                if all(summary.progress.is_finished for summary in summaries):
-                    return
-                time.sleep(WATCH_SECONDS)
-                trials.reap(engine)
+            elif summaries != shown:
+                results.print(status_table(summaries))
+                results.file.flush()
+            shown = summaries
+            if all(summary.progress.is_finished for summary in summaries):
+                return
+            time.sleep(WATCH_SECONDS)
+            trials.reap(engine)
 
 
 def status_table(summaries: list[StudySummary]) -> Table:

@@ -21,6 +21,10 @@ class Unavailable(MusterError):
     exit_code = 3
 
 
+class DiskFull(Unavailable):
+    """The database's disk is full: waiting does not help, somebody has to make room."""
+
+
 class LeaseLost(MusterError):
     """The attempt's lease belongs to somebody else by now: drop the attempt quietly."""
 

@@ -9,13 +9,15 @@ from types import TracebackType
 
 from sqlalchemy import Engine
 
-from muster.errors import LeaseLost, Unavailable
+from muster.errors import LeaseLost, MusterError
 from muster_db import blobs, trials
 from muster_db.claims import Claim
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "checkpoint"
+# A worker that was asked to stop has 10 s in all (docker stop's grace).
+PARTING_SECONDS = 2.0
 
 
 class Heartbeat:
@@ -75,7 +77,8 @@ class Heartbeat:
         traceback: TracebackType | None,
     ) -> None:
         self._ended.set()
-        self._thread.join()
+        # It may be waiting for a database that is away; a process that ends does not.
+        self._thread.join(timeout=PARTING_SECONDS)
 
     def _beat(self) -> None:
         while not self._ended.wait(self._interval_seconds):
@@ -86,7 +89,5 @@ class Heartbeat:
             except LeaseLost:
                 self.is_lost.set()
                 return
-            except Unavailable as error:
-                log.warning(
-                    "trial %s: database away, training goes on: %s", self._claim.number, error
-                )
+            except MusterError as error:
+                log.warning("trial %s: training goes on without: %s", self._claim.number, error)

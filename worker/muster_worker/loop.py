@@ -11,7 +11,7 @@ from threading import Event
 import numpy as np
 from sqlalchemy import Engine
 
-from muster.errors import Unavailable
+from muster.errors import DiskFull, Unavailable
 from muster.settings import Settings
 from muster.space import parse_space
 from muster_db import claims, datasets, joining, workers
@@ -109,7 +109,15 @@ def _serve(
                 )
                 return
     finally:
+        _leave(engine, worker)
+
+
+def _leave(engine: Engine, worker: workers.Worker) -> None:
+    """Sign off; a database that is away has its own message by then."""
+    try:
         workers.leave(engine, worker)
+    except Unavailable as error:
+        log.warning("worker %s could not sign off: %s", worker.ordinal, error)
 
 
 def _next(context: Context, worker: workers.Worker, stop: Event) -> Claim | None:
@@ -118,6 +126,8 @@ def _next(context: Context, worker: workers.Worker, stop: Event) -> Claim | None
     while not stop.wait(wait_seconds):
         try:
             found = _claim(context, worker)
+        except DiskFull:
+            raise
         except Unavailable as error:
             log.warning("database away, trying again: %s", error)
             wait_seconds = IDLE_SECONDS

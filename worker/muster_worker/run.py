@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from typing import Any, Literal, TypeVar
 
@@ -19,15 +20,22 @@ from sqlalchemy import Engine
 
 from muster.config import TrialConfig
 from muster.data.dataset import Dataset
-from muster.errors import LeaseLost, MusterError, NonFiniteLoss, Unavailable
+from muster.errors import (
+    DiskFull,
+    LeaseLost,
+    MusterError,
+    NonFiniteLoss,
+    Unavailable,
+    UserError,
+)
 from muster.evaluation import EpochReport, Evaluation, TrialResult
 from muster.settings import Settings
 from muster.space import Space
 from muster_db import blobs, pruning, trials
 from muster_db.claims import Claim
 from muster_db.mirror import Mirror
-from muster_db.study import Study
-from muster_worker.heartbeat import CHECKPOINT, Heartbeat
+from muster_db.study import Study, progress
+from muster_worker.heartbeat import CHECKPOINT, PARTING_SECONDS, Heartbeat
 from muster_worker.machine import Machine, versions
 
 log = logging.getLogger(__name__)
@@ -56,10 +64,16 @@ class Context:
 def run_trial(context: Context, claim: Claim, *, stop: Event) -> Outcome:
     """Run one attempt and say how it ended; the trial is told, released or another's by then."""
     try:
-        return _attempt(context, claim, stop)
+        return _guarded(context, claim, stop)
     except LeaseLost:
         log.warning("trial %s: another worker holds it by now; attempt dropped", claim.number)
         return "lost"
+
+
+def _guarded(context: Context, claim: Claim, stop: Event) -> Outcome:
+    """The trial boundary: what goes wrong in training is told of the trial, not raised."""
+    try:
+        return _attempt(context, claim, stop)
     except NonFiniteLoss as error:
         reason = {"pruned_because": str(error)}
         _persist(lambda: _tell(context, claim, TrialState.PRUNED, attributes=reason), stop)
@@ -67,7 +81,7 @@ def run_trial(context: Context, claim: Claim, *, stop: Event) -> Outcome:
     except MusterError:
         raise
     except Exception:
-        # The trial boundary: whatever a configuration breaks is recorded on its trial.
+        # Whatever a configuration breaks is recorded on its trial.
         text = traceback.format_exc()
         log.warning("trial %s failed: %s", claim.number, text.strip().splitlines()[-1])
         _persist(lambda: trials.fail_attempt(context.engine, claim, text), stop)
@@ -76,28 +90,32 @@ def run_trial(context: Context, claim: Claim, *, stop: Event) -> Outcome:
 
 def _attempt(context: Context, claim: Claim, stop: Event) -> Outcome:
     started = time.monotonic()
-    evaluation = Evaluation(
-        context.dataset,
-        context.folds,
-        trial_config(context.space, context.study, claim),
-        metric=context.study.contract.metric,
-        device=context.machine.device,
-        resume=_last_checkpoint(context.engine, claim),
-    )
+    evaluation = _begin(context, claim, stop)
+    drain = Event()
+
+    def refresh() -> None:
+        context.mirror.refresh()
+        if progress(context.engine, context.study).is_stopped:
+            drain.set()
+
     heartbeat = Heartbeat(
         context.engine,
         claim,
         interval_seconds=context.settings.heartbeat_seconds,
-        refresh=context.mirror.refresh,
+        refresh=refresh,
     )
     with heartbeat:
-        ended = _train(context, claim, evaluation, heartbeat, stop)
+        ended = _train(
+            context, claim, evaluation, heartbeat, lambda: stop.is_set() or drain.is_set()
+        )
     attributes = {
         "seconds": round(time.monotonic() - started, 3),
         "device": context.machine.description,
         "versions": versions(),
     }
     if ended == "released":
+        if stop.is_set():
+            context.engine.update_execution_options(muster_patience=PARTING_SECONDS)
         heartbeat.save(evaluation.checkpoint())
         heartbeat.flush()
         trials.release(context.engine, claim)
@@ -120,7 +138,7 @@ def _attempt(context: Context, claim: Claim, stop: Event) -> Outcome:
         ),
         stop,
     )
-    blobs.keep_best_weights(context.engine, context.study, keep=context.settings.keep_weights)
+    _tidy(context)
     return "complete"
 
 
@@ -130,8 +148,31 @@ def trial_config(space: Space, study: Study, claim: Claim) -> TrialConfig:
     return space.suggest(FixedTrial(claim.params)).model_copy(update={"seed": seed})
 
 
+def _begin(context: Context, claim: Claim, stop: Event) -> Evaluation:
+    """The trial from its last checkpoint; from its start where there is none that is whole."""
+    start = partial(
+        Evaluation,
+        context.dataset,
+        context.folds,
+        trial_config(context.space, context.study, claim),
+        metric=context.study.contract.metric,
+        device=context.machine.device,
+    )
+    try:
+        checkpoint = _persist(lambda: _last_checkpoint(context.engine, claim), stop)
+        if checkpoint is not None:
+            return start(resume=checkpoint)
+    except UserError as error:
+        log.warning("trial %s starts anew: %s", claim.number, error)
+    return start()
+
+
 def _train(
-    context: Context, claim: Claim, evaluation: Evaluation, heartbeat: Heartbeat, stop: Event
+    context: Context,
+    claim: Claim,
+    evaluation: Evaluation,
+    heartbeat: Heartbeat,
+    is_leaving: Callable[[], bool],
 ) -> Outcome:
     saved_at = time.monotonic()
     last_fold = int(context.folds.max())
@@ -141,7 +182,7 @@ def _train(
         if heartbeat.is_lost.is_set():
             raise LeaseLost(f"trial {claim.number}")
         is_done = report.fold_ended and report.fold == last_fold
-        if not is_done and stop.is_set():
+        if not is_done and is_leaving():
             return "released"
         if not is_done and _is_hopeless(context, claim, report):
             return "pruned"
@@ -190,9 +231,17 @@ def _store(engine: Engine, result: TrialResult) -> dict[str, str]:
     return {name: blobs.put(engine, data) for name, data in parts.items()}
 
 
+def _tidy(context: Context) -> None:
+    """Drop the weights of trials that fell behind; the next told trial does what fails here."""
+    try:
+        blobs.keep_best_weights(context.engine, context.study, keep=context.settings.keep_weights)
+    except Unavailable as error:
+        log.warning("weights of lesser trials are kept for now: %s", error)
+
+
 def _npy(array: NDArray[np.float32]) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, array.astype(np.float16), allow_pickle=False)
+    np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
@@ -211,11 +260,16 @@ def _tell(
 
 
 def _persist(verb: Callable[[], T], stop: Event) -> T:
-    """Repeat what must not be lost until the database takes it; a stop ends the patience."""
+    """Repeat what must not be lost until the database takes it.
+
+    A stop ends the patience, and so does a full disk, which a wait does not mend.
+    """
     wait_seconds = 1.0
     while True:
         try:
             return verb()
+        except DiskFull:
+            raise
         except Unavailable as error:
             if stop.wait(wait_seconds):
                 raise

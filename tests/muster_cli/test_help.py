@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from muster_cli.main import app
+
+HELP = {
+    (): ("run", "worker", "status", "ensemble", "export", "predict", "dashboard", "db", "data"),
+    ("run",): (
+        "--space",
+        "--trials",
+        "--workers",
+        "--name",
+        "--out",
+        "--folds",
+        "--metric",
+        "--seed",
+        "--sampler",
+        "--pruner",
+        "--data-root",
+        "--db",
+    ),
+    ("worker",): ("--study", "--device", "--threads", "--db"),
+    ("status",): ("--watch", "--json", "--db"),
+    ("ensemble",): ("--wait", "--out", "--members", "--db", "--json"),
+    ("export",): ("--out", "--members", "--db"),
+    ("predict",): ("BUNDLE", "INPUT", "--out", "--proba"),
+    ("dashboard",): ("--host", "--port", "--db"),
+    ("db",): ("init", "upgrade"),
+    ("db", "init"): ("--db",),
+    ("data",): ("add", "list", "show"),
+    ("data", "add"): ("--data-root", "--db"),
+    ("data", "show"): ("--json", "--db"),
+    ("study",): ("create", "list", "show", "stop", "resume", "delete"),
+    ("study", "create"): ("--data", "--space", "--trials", "--if-absent", "--priority", "--seed"),
+    ("study", "resume"): ("--trials", "--db"),
+    ("study", "delete"): ("--yes", "--db"),
+}
+
+
+@pytest.mark.parametrize(("command", "named"), HELP.items(), ids=" ".join)
+def test_help_names_what_the_command_takes(
+    command: tuple[str, ...], named: tuple[str, ...]
+) -> None:
+    shown = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    assert [word for word in named if word.lower() not in shown.output.lower()] == []
+
+
+def test_help_names_every_metric_sampler_and_pruner() -> None:
+    shown = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "400"}).output
+    for word in ("macro_f1", "log_loss", "tpe", "random", "median", "none"):
+        assert word in shown
+
+
+def test_unknown_option_is_the_users_input() -> None:
+    assert CliRunner().invoke(app, ["status", "--nope"]).exit_code == 2

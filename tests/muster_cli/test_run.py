@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import csv
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from commands import RUN, SPACE, Finished, done, finish, muster, start, wait_until, write_example
+from muster_db import trials
+from muster_db.engine import connect
+from muster_db.study import open_study, progress
+
+ROWS = ("random_guess", "best_single", "ensemble")
+FIGURES = {"oof_macro_f1", "oof_accuracy", "test_macro_f1", "test_accuracy"}
+LONG_SPACE = SPACE.replace("epochs = 3", "epochs = 100000")
+
+
+def test_run_leaves_summary_predictions_report_and_bundle(finished: Finished) -> None:
+    out = finished.folder / "out"
+    summary = json.loads((out / "summary.json").read_text())
+    assert set(summary) == {*ROWS, "trials", "seconds"}
+    assert all(set(summary[row]) == FIGURES for row in ROWS)
+    assert summary["trials"] == 5
+    with (out / "predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["wave"] for row in rows] == [f"{number:03}" for number in range(8)]
+    assert {row["label"] for row in rows} <= {"low", "high"}
+    assert "<html" in (out / "report.html").read_text()
+    assert (out / "bundle" / "manifest.json").is_file()
+    assert {path.name for path in out.iterdir()} == {
+        "bundle", "logs", "muster.db", "predictions.csv", "report.html", "summary.json",
+    }  # fmt: skip
+
+
+def test_run_prints_the_table_to_stdout_and_progress_to_stderr(finished: Finished) -> None:
+    out, err = finished.ended.stdout, finished.ended.stderr
+    for text in ("random guess", "best single trial", "majority vote", "test macro f1"):
+        assert text in out
+    assert "5/5 trials" in err
+    assert "A new study created" not in err
+    assert "Traceback" not in out + err
+
+
+def test_bundle_predicts_the_test_part_as_the_run_did(finished: Finished, tmp_path: Path) -> None:
+    test = finished.folder / "test.csv"
+    predictions = tmp_path / "predictions.csv"
+    done(
+        "predict", finished.folder / "out" / "bundle", test, "--out", predictions, folder=tmp_path
+    )
+    assert predictions.read_bytes() == (finished.folder / "out" / "predictions.csv").read_bytes()
+
+
+def test_run_again_is_complete_and_a_larger_budget_goes_on(tmp_path: Path) -> None:
+    write_example(tmp_path)
+    run = [*RUN[:5], "2", *RUN[6:]]
+    done(*run, folder=tmp_path)
+    again = muster(*run, folder=tmp_path)
+    assert again.returncode == 0
+    assert "going on with it" in again.stderr
+    assert "all 2 trials are told" in again.stderr
+    done(*RUN[:5], "3", *RUN[6:], folder=tmp_path)
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["trials"] == 3
+
+
+def test_another_contract_under_the_same_name_is_refused_with_what_differs(
+    finished: Finished,
+) -> None:
+    before = (finished.folder / "out" / "summary.json").read_bytes()
+    refused = muster(*RUN, "--seed", "9", "--metric", "accuracy", folder=finished.folder)
+    assert refused.returncode == 2
+    assert "seed: 0 against 9" in refused.stderr
+    assert "metric: macro_f1 against accuracy" in refused.stderr
+    assert "--name" in refused.stderr
+    assert (finished.folder / "out" / "summary.json").read_bytes() == before
+
+
+def test_unknown_metric_sampler_and_pruner_are_named_at_once(tmp_path: Path) -> None:
+    write_example(tmp_path)
+    wrong = ("--metric", "f2", "--sampler", "dice", "--pruner", "axe")
+    refused = muster(*RUN, *wrong, folder=tmp_path)
+    assert refused.returncode == 2
+    for text in ("unknown metric 'f2'", "unknown sampler 'dice'", "unknown pruner 'axe'"):
+        assert text in refused.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_stopped_run_sees_its_workers_out_and_gives_their_trials_back(
+    tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    write_example(tmp_path, space=LONG_SPACE)
+    process = start(*RUN, folder=tmp_path)
+    path = tmp_path / "out" / "logs" / "worker-0.log"
+    wait_until(lambda: path.exists() and "joined study" in path.read_text())
+    engine = connect(f"sqlite:///{tmp_path / 'out' / 'muster.db'}")
+    study = open_study(engine, "space")
+    wait_until(lambda: progress(engine, study).running == 1)
+    process.send_signal(sent)
+    ended = finish(process)
+    assert ended.returncode == code
+    assert "the same command goes on" in ended.stderr
+    assert "Traceback" not in ended.stderr + path.read_text()
+    now = progress(engine, study)
+    assert (now.running, now.waiting) == (0, 1)
+    assert trials.reap(engine) == 0
+    engine.dispose()
