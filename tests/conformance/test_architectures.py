@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from muster import models
 from muster.config import Choice
 from muster.models.base import InputShape, Model
 from muster.tensors import pack, unpack
-from torch import Tensor
 
 SHAPE = InputShape(channels=3, static_features=2, classes=4)
 LENGTHS = [9, 4, 1, 7]

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+
 from muster import losses
 from muster.config import Choice
-from torch import Tensor
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
     "cross_entropy": [{"label_smoothing": 0.1}],

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from learning import make_config, make_dataset, start
 
+from learning import make_config, make_dataset, start
 from muster.checkpoint import Progress, load_progress, restore_fit, save_checkpoint
 from muster.data.folds import make_folds
 from muster.errors import UserError

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from learning import assert_same_result, evaluate, make_config, make_dataset, start
 
+from learning import assert_same_result, evaluate, make_config, make_dataset, start
 from muster.config import Choice, TrialConfig
 from muster.data.dataset import Dataset
 from muster.data.folds import hold_out, make_folds

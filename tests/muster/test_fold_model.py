@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from learning import CPU, make_config, make_dataset
 
+from learning import CPU, make_config, make_dataset
 from muster.config import Choice
 from muster.data.preprocess import Preprocessor
 from muster.errors import UserError

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from learning import make_config
 from torch import nn
 from torch.optim import Adam, AdamW
 
+from learning import make_config
 from muster.optim import l1_penalty, make_optimizer, make_schedule
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from learning import make_dataset, make_samples
 
+from learning import make_dataset, make_samples
 from muster.data.preprocess import Preprocessor
 from muster.data.windows import window_starts
 from muster.samples import Samples

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from learning import CPU, make_config, make_dataset, make_samples
 from torch import Tensor
 
+from learning import CPU, make_config, make_dataset, make_samples
 from muster import losses, models
 from muster.config import Choice, TrialConfig
 from muster.data.preprocess import Preprocessor
