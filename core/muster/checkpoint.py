@@ -68,6 +68,7 @@ def save_checkpoint(progress: Progress, fit: Fit | None, *, trial: dict[str, Any
             "epoch": fit.epoch,
             "best_loss": fit.best_loss,
             "epochs_since_best": fit.epochs_since_best,
+            "micro_batch": fit.micro_batch,
             "groups": [_without_params(group) for group in fit.optimizer.param_groups],
             "schedule": None if fit.schedule is None else fit.schedule.state_dict(),
         }
@@ -108,6 +109,7 @@ def restore_fit(data: bytes, fit: Fit, *, fold: int) -> None:
         fit.epoch = saved["epoch"]
         fit.best_loss = saved["best_loss"]
         fit.epochs_since_best = saved["epochs_since_best"]
+        fit.micro_batch = saved["micro_batch"]
         fit.best_weights = _below(tensors, "best")
         fit.model.load_state_dict(_below(tensors, "model"))
         state = _optimizer_state(tensors, saved["groups"], fit.optimizer)

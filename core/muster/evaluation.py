@@ -84,6 +84,8 @@ class Evaluation:
         self._metric = metric
         self._device = device
         self._fit: Fit | None = None
+        # Windows a step, once the device has run out of memory; noted on the trial.
+        self.micro_batch: int | None = None
         self._progress = Progress.empty(len(dataset), len(dataset.schema.classes))
         self._resume: bytes | None = resume
         if resume is not None:
@@ -135,6 +137,7 @@ class Evaluation:
         holdout = self._samples(held_out, preprocessor) if len(held_out) else None
         fit = self._start(fold, preprocessor)
         for train_loss in train(fit, samples, config, loss=self._loss(trained), holdout=holdout):
+            self.micro_batch = fit.micro_batch
             predicted = predict_proba(fit.model, validation).numpy()
             if not np.isfinite(predicted).all():
                 raise NonFiniteLoss(f"the predictions became NaN in epoch {fit.epoch - 1}")
@@ -165,6 +168,7 @@ class Evaluation:
         torch.manual_seed(fold_seed(self._config.seed, fold))
         model = make_model(self._config, input_shape(self._dataset), preprocessor)
         self._fit = new_fit(model.to(self._device), self._config, device=self._device)
+        self._fit.micro_batch = self.micro_batch
         if self._resume is not None:
             restore_fit(self._resume, self._fit, fold=fold)
             self._resume = None

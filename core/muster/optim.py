@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Adam, AdamW, Optimizer
@@ -34,6 +35,6 @@ def make_schedule(config: TrialConfig, optimizer: Optimizer) -> Schedule | None:
     return None
 
 
-def l1_penalty(parameters: Iterable[Parameter]) -> Tensor | float:
+def l1_penalty(parameters: Iterable[Parameter]) -> Tensor:
     """Sum of the absolute weights; biases and normalisation, which are vectors, left out."""
-    return sum((each.abs().sum() for each in parameters if each.dim() > 1), start=0.0)
+    return torch.stack([each.abs().sum() for each in parameters if each.dim() > 1]).sum()

@@ -24,6 +24,12 @@ class Batch:
     static: Tensor
     labels: Tensor
 
+    def part(self, first: int, end: int) -> Batch:
+        """The windows from first up to end, which may lie behind the last one."""
+        chosen = slice(first, end)
+        lengths = None if self.lengths is None else self.lengths[chosen]
+        return Batch(self.values[chosen], lengths, self.static[chosen], self.labels[chosen])
+
 
 class Samples:
     """The windows of some sequences; everything but host_lengths lies on the device.

@@ -16,7 +16,7 @@ from muster.config import TrialConfig
 from muster.errors import NonFiniteLoss
 from muster.models.base import Model
 from muster.optim import Schedule, l1_penalty, make_optimizer, make_schedule
-from muster.samples import Samples
+from muster.samples import Batch, Samples
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
 EVALUATION_BATCH = 1024
@@ -27,6 +27,7 @@ class Fit:
     """All that one fit is made of between two epochs; epoch counts the finished ones.
 
     best_*: of early stopping, the lowest loss on the holdout and the weights that had it.
+    micro_batch: windows that go through the device at once, after it ran out of memory.
     """
 
     model: Model
@@ -37,6 +38,7 @@ class Fit:
     best_loss: float = math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     epochs_since_best: int = 0
+    micro_batch: int | None = None
 
     def is_finished(self, config: TrialConfig) -> bool:
         """Whether all epochs are trained, or early stopping has ended them."""
@@ -111,12 +113,7 @@ def _epoch(fit: Fit, samples: Samples, config: TrialConfig, loss: LossFunction) 
     for first in range(0, len(order), config.batch_size):
         chosen = slice(first, first + config.batch_size)
         batch = samples.batch(order[chosen], device_order[chosen])
-        value = loss(fit.model(batch.values, batch.lengths, batch.static), batch.labels)
-        total += value.detach() * len(batch.labels)
-        if config.l1:
-            value = value + config.l1 * l1_penalty(parameters)
-        fit.optimizer.zero_grad(set_to_none=True)
-        value.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+        total += _gradient(fit, batch, config, loss) * len(batch.labels)
         if config.gradient_clip is not None:
             nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
         fit.optimizer.step()
@@ -127,6 +124,45 @@ def _epoch(fit: Fit, samples: Samples, config: TrialConfig, loss: LossFunction) 
     if not all(bool(tensor.isfinite().all()) for tensor in fit.model.state_dict().values()):
         raise NonFiniteLoss(f"the weights became infinite or NaN in epoch {fit.epoch}")
     return mean
+
+
+def _gradient(fit: Fit, batch: Batch, config: TrialConfig, loss: LossFunction) -> Tensor:
+    """Leave the batch's gradient on the parameters; returns its mean loss.
+
+    Where the device runs out of memory, the batch goes through in halves, and halves of these:
+    the effective batch stays what it was.
+    """
+    while True:
+        fit.optimizer.zero_grad(set_to_none=True)
+        size = fit.micro_batch or len(batch.labels)
+        try:
+            return _accumulate(fit, batch, config, loss, size)
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or size == 1:
+                raise
+            fit.micro_batch = max(1, min(size, len(batch.labels)) // 2)
+
+
+def _accumulate(
+    fit: Fit, batch: Batch, config: TrialConfig, loss: LossFunction, size: int
+) -> Tensor:
+    count = len(batch.labels)
+    total = torch.zeros((), device=batch.labels.device)
+    for first in range(0, count, size):
+        part = batch.part(first, first + size)
+        value = loss(fit.model(part.values, part.lengths, part.static), part.labels)
+        value = value * (len(part.labels) / count)
+        total += value.detach()
+        value.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+    if config.l1:
+        penalty = config.l1 * l1_penalty(fit.model.parameters())
+        penalty.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
+    return total
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch could not get the memory it asked for, on a GPU or on the host."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _remember_best(fit: Fit, watched: float) -> None:

@@ -29,7 +29,10 @@ class Worker:
 
 @dataclass(frozen=True)
 class WorkerActivity:
-    """What a worker did; told: trials that it finished. Times are naive UTC."""
+    """What a worker did. Times are naive UTC.
+
+    told: trials that it finished; failed: those of its trials that had a failed attempt.
+    """
 
     worker: Worker
     joined_at: datetime
@@ -37,6 +40,7 @@ class WorkerActivity:
     left_at: datetime | None
     told: int
     running: int
+    failed: int
 
 
 def register(engine: Engine, study: Study, *, host: str, device: str) -> Worker:
@@ -83,6 +87,7 @@ def list_workers(engine: Engine, study: Study) -> list[WorkerActivity]:
             workers,
             func.count(case((is_told, 1))).label("told"),
             func.count(case((is_running, 1))).label("running"),
+            func.count(case((trials.c.failures > 0, 1))).label("failed"),
         )
         .outerjoin_from(workers, trials, workers.c.worker_id == trials.c.worker_id)
         .where(workers.c.study_id == study.study_id)
@@ -98,6 +103,7 @@ def list_workers(engine: Engine, study: Study) -> list[WorkerActivity]:
             row.left_at,
             row.told,
             row.running,
+            row.failed,
         )
         for row in rows
     ]

@@ -5,21 +5,18 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from threading import Event
 
-import numpy as np
 from sqlalchemy import Engine
 
-from muster.errors import DiskFull, Unavailable
+from muster.errors import DiskFull, Unavailable, UserError
 from muster.settings import Settings
-from muster.space import parse_space
-from muster_db import claims, datasets, joining, workers
+from muster_db import workers
 from muster_db.claims import Claim
-from muster_db.mirror import Mirror
-from muster_db.study import Study, StudyProgress, list_studies, open_study, progress
+from muster_db.study import Study, list_studies, open_study, progress
+from muster_worker.desk import Desk, join
 from muster_worker.machine import Machine
-from muster_worker.run import Context, Outcome, run_trial
+from muster_worker.run import Outcome, run_trial
 
 log = logging.getLogger(__name__)
 
@@ -39,115 +36,110 @@ class Ended:
 def work(
     engine: Engine, *, study_name: str | None, machine: Machine, settings: Settings, stop: Event
 ) -> Ended:
-    """Serve one study, or all open ones by priority, until all their trials are told.
+    """Serve one study, or all open ones in turn by priority, until all their trials are told.
 
-    Raises UserError for an unknown study, another version of muster than the study's, or a
-    dataset that is gone or does not match its fingerprint.
+    Raises UserError for an unknown study, and where nothing can be served: another version of
+    muster than the study's, or a dataset that is gone or does not match its fingerprint.
     """
     ended = Ended()
-    for study in _studies(engine, study_name):
-        if not stop.is_set() and not ended.gave_up:
-            _serve(engine, study, machine=machine, settings=settings, stop=stop, ended=ended)
-    return ended
-
-
-def _studies(engine: Engine, study_name: str | None) -> list[Study]:
-    if study_name is not None:
-        return [open_study(engine, study_name)]
-    return [
-        study
-        for study in list_studies(engine)
-        if study.state == "open" and not progress(engine, study).is_finished
-    ]
-
-
-def _serve(
-    engine: Engine,
-    study: Study,
-    *,
-    machine: Machine,
-    settings: Settings,
-    stop: Event,
-    ended: Ended,
-) -> None:
-    contract = study.contract
-    joining.check_version(study, code_version=version("muster"))
-    joining.check_dataset(engine, study)
-    context = Context(
-        engine=engine,
-        study=study,
-        dataset=datasets.fetch(engine, contract.dataset_fingerprint, cache=settings.cache_dir),
-        folds=np.asarray(contract.folds, dtype=np.int64),
-        space=parse_space(contract.space, place=f"search space of study {study.name}"),
-        mirror=Mirror(engine, study),
-        machine=machine,
-        settings=settings,
-    )
-    # Whoever cannot run the study's trials has been refused by now, without a trace.
-    worker = workers.register(engine, study, host=machine.host, device=machine.description)
-    log.info(
-        "joined study %s as worker %s on %s (%s)",
-        study.name,
-        worker.ordinal,
-        machine.host,
-        machine.description,
-    )
-    failures = 0
+    room = _Room(engine, study_name, machine, settings)
+    failed: list[int] = []
     try:
         while not stop.is_set():
-            claim = _next(context, worker, stop)
-            if claim is None:
-                return
-            outcome = run_trial(context, claim, stop=stop)
+            found = _next(room, stop)
+            if found is None:
+                return ended
+            desk, claim = found
+            outcome = run_trial(desk.context, claim, stop=stop)
+            desk.served += 1
             ended.counts[outcome] += 1
-            log.info("trial %s of study %s: %s", claim.number, study.name, outcome)
-            failures = failures + 1 if outcome == "failed" else 0
-            if failures == FAILURES_IN_A_ROW:
+            log.info("trial %s of study %s: %s", claim.number, desk.study.name, outcome)
+            if outcome != "failed":
+                failed.clear()
+            elif claim.trial_id not in failed:
+                failed.append(claim.trial_id)
+            if len(failed) >= FAILURES_IN_A_ROW and _is_mine_alone(engine, desk):
                 ended.gave_up = (
-                    f"{failures} trials in a row failed on this worker; it stops. The tracebacks "
-                    f"are on the trials: `muster status {study.name}`"
+                    f"{len(failed)} trials in a row failed on this worker and none on others; it "
+                    "stops. The tracebacks are on the trials, in the dashboard"
                 )
-                return
+                return ended
+        return ended
     finally:
-        _leave(engine, worker)
+        for desk in room.desks.values():
+            desk.leave()
 
 
-def _leave(engine: Engine, worker: workers.Worker) -> None:
-    """Sign off; a database that is away has its own message by then."""
-    try:
-        workers.leave(engine, worker)
-    except Unavailable as error:
-        log.warning("worker %s could not sign off: %s", worker.ordinal, error)
+class _Room:
+    """The desks of a worker: joined when first needed, the most urgent study first."""
+
+    def __init__(
+        self, engine: Engine, study_name: str | None, machine: Machine, settings: Settings
+    ) -> None:
+        self.desks: dict[int, Desk] = {}
+        self._engine = engine
+        self._study_name = study_name
+        self._machine = machine
+        self._settings = settings
+        self._refused: dict[int, UserError] = {}
+
+    def in_turn(self) -> list[Desk]:
+        """Desks at the open studies: by priority, among equals the least served first."""
+        wanted = self._studies()
+        desks = [desk for desk in map(self._desk, wanted) if desk is not None]
+        if wanted and not desks:
+            raise self._refused[wanted[0].study_id]
+        return sorted(desks, key=lambda desk: (-desk.study.priority, desk.served))
+
+    def _studies(self) -> list[Study]:
+        if self._study_name is not None:
+            return [open_study(self._engine, self._study_name)]
+        return [
+            study
+            for study in list_studies(self._engine)
+            if study.state == "open"
+            and (study.study_id in self.desks or not progress(self._engine, study).is_finished)
+        ]
+
+    def _desk(self, study: Study) -> Desk | None:
+        known = self.desks.get(study.study_id)
+        if known is not None or study.study_id in self._refused:
+            return known
+        try:
+            desk = join(self._engine, study, machine=self._machine, settings=self._settings)
+        except UserError as error:
+            # One study that cannot run here must not keep the worker from the others.
+            self._refused[study.study_id] = error
+            log.warning("study %s is passed over: %s", study.name, error)
+            return None
+        self.desks[study.study_id] = desk
+        return desk
 
 
-def _next(context: Context, worker: workers.Worker, stop: Event) -> Claim | None:
-    """Wait for a trial to run; None once all are told, the study is stopped or stop is set."""
+def _next(room: _Room, stop: Event) -> tuple[Desk, Claim] | None:
+    """Wait for a trial to run; None once all are told or stopped, or stop is set."""
     wait_seconds = 0.0
     while not stop.wait(wait_seconds):
+        wait_seconds = IDLE_SECONDS
         try:
-            found = _claim(context, worker)
+            is_over = True
+            for desk in room.in_turn():
+                found = desk.claim()
+                if isinstance(found, Claim):
+                    return desk, found
+                is_over = is_over and (found.is_finished or found.is_stopped)
+            if is_over:
+                return None
         except DiskFull:
             raise
         except Unavailable as error:
             log.warning("database away, trying again: %s", error)
-            wait_seconds = IDLE_SECONDS
-            continue
-        if isinstance(found, Claim):
-            return found
-        if found.is_finished or found.is_stopped:
-            return None
-        wait_seconds = IDLE_SECONDS
     return None
 
 
-def _claim(context: Context, worker: workers.Worker) -> Claim | StudyProgress:
-    context.mirror.refresh()
-    return claims.claim(
-        context.engine,
-        context.study,
-        worker_id=worker.worker_id,
-        lease_seconds=context.settings.lease_seconds,
-        propose=lambda: context.mirror.propose(
-            context.space.suggest, worker_ordinal=worker.ordinal
-        ),
+def _is_mine_alone(engine: Engine, desk: Desk) -> bool:
+    """Whether no other worker of the study saw a trial fail: then this machine is at fault."""
+    return not any(
+        each.failed and each.worker.worker_id != desk.worker.worker_id
+        for each in workers.list_workers(engine, desk.study)
     )

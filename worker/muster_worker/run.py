@@ -35,7 +35,7 @@ from muster_db import blobs, pruning, trials
 from muster_db.claims import Claim
 from muster_db.mirror import Mirror
 from muster_db.study import Study, progress
-from muster_worker.heartbeat import CHECKPOINT, PARTING_SECONDS, Heartbeat
+from muster_worker.heartbeat import CHECKPOINT, PARTING_SECONDS, PREVIOUS, Heartbeat
 from muster_worker.machine import Machine, versions
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ def _guarded(context: Context, claim: Claim, stop: Event) -> Outcome:
 
 def _attempt(context: Context, claim: Claim, stop: Event) -> Outcome:
     started = time.monotonic()
-    evaluation = _begin(context, claim, stop)
+    evaluation, stored = _begin(context, claim, stop)
     drain = Event()
 
     def refresh() -> None:
@@ -103,6 +103,7 @@ def _attempt(context: Context, claim: Claim, stop: Event) -> Outcome:
         claim,
         interval_seconds=context.settings.heartbeat_seconds,
         refresh=refresh,
+        stored=stored,
     )
     with heartbeat:
         ended = _train(
@@ -112,7 +113,10 @@ def _attempt(context: Context, claim: Claim, stop: Event) -> Outcome:
         "seconds": round(time.monotonic() - started, 3),
         "device": context.machine.description,
         "versions": versions(),
+        "attempt": claim.attempt,
     }
+    if evaluation.micro_batch is not None:
+        attributes["micro_batch"] = evaluation.micro_batch
     if ended == "released":
         if stop.is_set():
             context.engine.update_execution_options(muster_patience=PARTING_SECONDS)
@@ -148,8 +152,11 @@ def trial_config(space: Space, study: Study, claim: Claim) -> TrialConfig:
     return space.suggest(FixedTrial(claim.params)).model_copy(update={"seed": seed})
 
 
-def _begin(context: Context, claim: Claim, stop: Event) -> Evaluation:
-    """The trial from its last checkpoint; from its start where there is none that is whole."""
+def _begin(context: Context, claim: Claim, stop: Event) -> tuple[Evaluation, str | None]:
+    """The trial from its newest checkpoint that is whole, and that one's SHA-256.
+
+    From its start where there is none.
+    """
     start = partial(
         Evaluation,
         context.dataset,
@@ -158,13 +165,16 @@ def _begin(context: Context, claim: Claim, stop: Event) -> Evaluation:
         metric=context.study.contract.metric,
         device=context.machine.device,
     )
-    try:
-        checkpoint = _persist(lambda: _last_checkpoint(context.engine, claim), stop)
-        if checkpoint is not None:
-            return start(resume=checkpoint)
-    except UserError as error:
-        log.warning("trial %s starts anew: %s", claim.number, error)
-    return start()
+    names = _persist(lambda: trials.blob_names(context.engine, claim.trial_id), stop)
+    for digest in (names.get(CHECKPOINT), names.get(PREVIOUS)):
+        if digest is None:
+            continue
+        try:
+            checkpoint = _persist(partial(blobs.get, context.engine, digest), stop)
+            return start(resume=checkpoint), digest
+        except UserError as error:
+            log.warning("trial %s: a checkpoint is passed over: %s", claim.number, error)
+    return start(), None
 
 
 def _train(
@@ -175,6 +185,7 @@ def _train(
     is_leaving: Callable[[], bool],
 ) -> Outcome:
     saved_at = time.monotonic()
+    saving_seconds = context.settings.checkpoint_seconds
     last_fold = int(context.folds.max())
     for report in evaluation.epochs():
         for step, value in steps(report, context.study.contract.steps_per_fold):
@@ -186,7 +197,7 @@ def _train(
             return "released"
         if not is_done and _is_hopeless(context, claim, report):
             return "pruned"
-        if time.monotonic() - saved_at >= context.settings.checkpoint_seconds:
+        if report.fold_ended or time.monotonic() - saved_at >= saving_seconds:
             heartbeat.save(evaluation.checkpoint())
             saved_at = time.monotonic()
     return "complete"
@@ -213,11 +224,6 @@ def _is_hopeless(context: Context, claim: Claim, report: EpochReport) -> bool:
         value,
         direction=contract.direction,
     )
-
-
-def _last_checkpoint(engine: Engine, claim: Claim) -> bytes | None:
-    digest = trials.blob_names(engine, claim.trial_id).get(CHECKPOINT)
-    return None if digest is None else blobs.get(engine, digest)
 
 
 def _store(engine: Engine, result: TrialResult) -> dict[str, str]:

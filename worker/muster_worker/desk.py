@@ -1,0 +1,85 @@
+"""A worker's place at one study: joined, with all that its trials share."""
+
+from __future__ import annotations
+
+import logging
+from importlib.metadata import version
+
+import numpy as np
+from sqlalchemy import Engine
+
+from muster.errors import Unavailable
+from muster.settings import Settings
+from muster.space import parse_space
+from muster_db import claims, datasets, joining, workers
+from muster_db.claims import Claim
+from muster_db.mirror import Mirror
+from muster_db.study import Study, StudyProgress
+from muster_worker.machine import Machine
+from muster_worker.run import Context
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """One study as this worker serves it. served: trials that it ran here."""
+
+    def __init__(self, context: Context, worker: workers.Worker) -> None:
+        self.context = context
+        self.worker = worker
+        self.served = 0
+
+    @property
+    def study(self) -> Study:
+        """The study as it was on joining."""
+        return self.context.study
+
+    def claim(self) -> Claim | StudyProgress:
+        """The next trial here, or how far the study is. Raises Unavailable."""
+        self.context.mirror.refresh()
+        return claims.claim(
+            self.context.engine,
+            self.study,
+            worker_id=self.worker.worker_id,
+            lease_seconds=self.context.settings.lease_seconds,
+            propose=lambda: self.context.mirror.propose(
+                self.context.space.suggest, worker_ordinal=self.worker.ordinal
+            ),
+        )
+
+    def leave(self) -> None:
+        """Sign off; a database that is away has its own message by then."""
+        try:
+            workers.leave(self.context.engine, self.worker)
+        except Unavailable as error:
+            log.warning("worker %s could not sign off: %s", self.worker.ordinal, error)
+
+
+def join(engine: Engine, study: Study, *, machine: Machine, settings: Settings) -> Desk:
+    """Fetch what the study's trials need and sign up.
+
+    Raises UserError for another version of muster than the study's, and for a dataset that is
+    gone or does not match its fingerprint; then nothing is left behind.
+    """
+    contract = study.contract
+    joining.check_version(study, code_version=version("muster"))
+    joining.check_dataset(engine, study)
+    context = Context(
+        engine=engine,
+        study=study,
+        dataset=datasets.fetch(engine, contract.dataset_fingerprint, cache=settings.cache_dir),
+        folds=np.asarray(contract.folds, dtype=np.int64),
+        space=parse_space(contract.space, place=f"search space of study {study.name}"),
+        mirror=Mirror(engine, study),
+        machine=machine,
+        settings=settings,
+    )
+    worker = workers.register(engine, study, host=machine.host, device=machine.description)
+    log.info(
+        "joined study %s as worker %s on %s (%s)",
+        study.name,
+        worker.ordinal,
+        machine.host,
+        machine.description,
+    )
+    return Desk(context, worker)
