@@ -130,7 +130,7 @@ def _gradient(fit: Fit, batch: Batch, config: TrialConfig, loss: LossFunction) -
     """Leave the batch's gradient on the parameters; returns its mean loss.
 
     Where the device runs out of memory, the batch goes through in halves, and halves of these:
-    the effective batch stays what it was.
+    the effective batch stays what it was. With class weights, each part is averaged by its own.
     """
     while True:
         fit.optimizer.zero_grad(set_to_none=True)
