@@ -1,0 +1,107 @@
+"""What nothing refers to: found and deleted, in short transactions beside running workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    and_,
+    delete,
+    exists,
+    literal,
+    select,
+)
+
+from muster_db import tables
+from muster_db.blobs import GRACE_SECONDS
+from muster_db.clock import clock
+from muster_db.engine import transact
+from muster_db.study import list_studies
+from muster_db.tables import artifacts, blobs, chunks, datasets, trial_blobs
+
+# Optuna's key of the attribute by which a study or a trial names an artifact.
+ARTIFACT_KEY = "artifacts:"
+ATTRIBUTES = tuple(
+    tables.OPTUNA.tables[name] for name in ("study_system_attributes", "trial_system_attributes")
+)
+
+
+@dataclass(frozen=True)
+class Collected:
+    """How many went; blob_bytes: of the blobs together."""
+
+    blobs: int
+    blob_bytes: int
+    artifacts: int
+    datasets: int
+
+    def __str__(self) -> str:
+        size = f"{self.blobs} blobs ({self.blob_bytes / 1e6:.1f} MB)"
+        return f"{size}, {self.artifacts} artifacts, {self.datasets} datasets removed"
+
+
+def collect(
+    engine: Engine, *, unused_datasets: bool = False, grace_seconds: float = GRACE_SECONDS
+) -> Collected:
+    """Delete artifacts that no study or trial names, then blobs that nothing names.
+
+    unused_datasets: datasets that no study uses as well. What was stored within grace_seconds
+    stays: a trial that is about to be told may name it.
+    """
+    datasets_gone = _drop_datasets(engine, grace_seconds) if unused_datasets else 0
+    artifacts_gone = transact(
+        engine, lambda connection: _drop_artifacts(connection, grace_seconds)
+    )
+    found = transact(
+        engine, lambda connection: _unnamed(connection, grace_seconds), read_only=True
+    )
+    gone = [size for sha, size in found if _drop_blob(engine, sha, grace_seconds)]
+    return Collected(len(gone), sum(gone), artifacts_gone, datasets_gone)
+
+
+def _drop_datasets(engine: Engine, grace_seconds: float) -> int:
+    used = {study.contract.dataset_fingerprint for study in list_studies(engine)}
+    is_unused = and_(
+        datasets.c.stored_at < clock(-grace_seconds), datasets.c.fingerprint.not_in(used)
+    )
+    return transact(
+        engine, lambda connection: connection.execute(delete(datasets).where(is_unused)).rowcount
+    )
+
+
+def _drop_artifacts(connection: Connection, grace_seconds: float) -> int:
+    key = literal(ARTIFACT_KEY).concat(artifacts.c.artifact_id)
+    unnamed = [~exists().where(table.c.key == key) for table in ATTRIBUTES]
+    is_old = exists().where(
+        blobs.c.sha == artifacts.c.sha, blobs.c.used_at < clock(-grace_seconds)
+    )
+    return connection.execute(delete(artifacts).where(is_old, *unnamed)).rowcount
+
+
+def _unnamed(connection: Connection, grace_seconds: float) -> list[tuple[str, int]]:
+    is_old = blobs.c.used_at < clock(-grace_seconds)
+    query = select(blobs.c.sha, blobs.c.size).where(is_old, *_nothing_names_it())
+    return [(sha, size) for sha, size in connection.execute(query)]
+
+
+def _drop_blob(engine: Engine, sha: str, grace_seconds: float) -> bool:
+    """Whether the blob went; one that a worker stored again meanwhile stays."""
+
+    def verb(connection: Connection) -> bool:
+        is_old = blobs.c.used_at < clock(-grace_seconds)
+        unnamed = delete(blobs).where(blobs.c.sha == sha, is_old, *_nothing_names_it())
+        if connection.execute(unnamed).rowcount != 1:
+            return False
+        connection.execute(delete(chunks).where(chunks.c.sha == sha))
+        return True
+
+    return transact(engine, verb)
+
+
+def _nothing_names_it() -> list[ColumnElement[bool]]:
+    return [
+        ~exists().where(table.c.sha == blobs.c.sha) for table in (trial_blobs, artifacts, datasets)
+    ]
