@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from sqlalchemy import Engine
@@ -17,13 +17,22 @@ from muster_cli.console import progress, results
 from muster_cli.data import DataRoot, read
 from muster_cli.ensemble import vote
 from muster_cli.options import FIRST_SECONDS, Db, database_url, settings_for
-from muster_cli.study import Folds, MetricOption, Pruner, Sampler, Seed, Trials, make_contract
+from muster_cli.study import (
+    Folds,
+    MetricOption,
+    Patience,
+    Pruner,
+    Sampler,
+    Seed,
+    TimeLimit,
+    Trials,
+    make_contract,
+    make_limits,
+)
 from muster_db import datasets, schema
 from muster_db import engine as engines
 from muster_db import study as studies
-
-if TYPE_CHECKING:
-    from muster.space import Space
+from muster_db.limits import Limits
 
 
 def run(
@@ -42,6 +51,8 @@ def run(
     seed: Seed = 0,
     sampler: Sampler = "tpe",
     pruner: Pruner = "median",
+    patience: Patience = None,
+    time_limit: TimeLimit = None,
     data_root: DataRoot = None,
     db: Db = None,
 ) -> None:
@@ -58,6 +69,7 @@ def run(
     out = out or Path("runs") / name
     searched = load_space(space)
     settings = settings_for(db)
+    limits = make_limits(time_limit, patience)
     data = read(dataset, data_root=data_root, settings=settings)
     progress.print(f"{data.name}: {len(data.train_index)} sequences to learn from, ", end="")
     progress.print(f"{len(data.test_index)} in the test part, {len(data.schema.classes)} classes")
@@ -77,7 +89,14 @@ def run(
     engine = engines.connect(url)
     schema.initialise(engine.execution_options(muster_patience=FIRST_SECONDS))
     datasets.store(engine, data)
-    study = _create_or_go_on(engine, name, contract, searched, trials, settings)
+    study = _create_or_go_on(
+        engine,
+        name,
+        contract,
+        trials=trials,
+        max_attempts=settings.max_attempts,
+        limits=limits,
+    )
     processes.search(engine, study, url=url, settings=settings, workers=workers, logs=out / "logs")
     vote(engine, study, data, out=out, seconds=time.monotonic() - started)
     results.print(f"results: {out}/  (report.html, predictions.csv, summary.json, bundle/)")
@@ -100,9 +119,10 @@ def _create_or_go_on(
     engine: Engine,
     name: str,
     contract: studies.Contract,
-    space: Space,
+    *,
     trials: int,
-    settings: Settings,
+    max_attempts: int,
+    limits: Limits,
 ) -> studies.Study:
     """Create the study, or take the one of that name where its contract is the same."""
     known = [each for each in studies.list_studies(engine) if each.name == name]
@@ -112,7 +132,8 @@ def _create_or_go_on(
             name=name,
             contract=contract,
             budget=trials,
-            max_attempts=settings.max_attempts,
+            max_attempts=max_attempts,
+            limits=limits,
         )
     study = known[0]
     differences = study.contract.differences(contract)
