@@ -25,7 +25,12 @@ ROWS = {
     "best_single": "best single trial",
     "ensemble": "majority vote",
 }
-COLUMNS = ("oof_macro_f1", "test_macro_f1", "oof_accuracy", "test_accuracy")
+COLUMNS = {
+    "oof_macro_f1": "macro-F1 out-of-fold",
+    "test_macro_f1": "macro-F1 test",
+    "oof_accuracy": "accuracy out-of-fold",
+    "test_accuracy": "accuracy test",
+}
 WAIT_SECONDS = 2.0
 
 Name = Annotated[str, typer.Argument(help="The study's name.")]
@@ -90,7 +95,7 @@ def vote(
 
 def figures_table(summary: dict[str, Any]) -> Table:
     """Random guess, best single trial and vote against each other."""
-    table = Table("", *(name.replace("_", " ") for name in COLUMNS), box=None)
+    table = Table("", *COLUMNS.values(), box=None)
     for key, title in ROWS.items():
         values = (summary[key][column] for column in COLUMNS)
         table.add_row(title, *("-" if value is None else f"{value:.4f}" for value in values))

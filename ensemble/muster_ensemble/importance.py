@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Literal
 
@@ -30,4 +31,7 @@ def parameter_importance(
         return {}, "The search space leaves nothing to choose."
     study = optuna.create_study(direction=direction)
     study.add_trials(complete)
-    return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()), None
+    with warnings.catch_warnings():
+        # It warns of parameters that few trials had; the report says so once for all of them.
+        warnings.simplefilter("ignore", UserWarning)
+        return get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()), None
