@@ -7,17 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from muster.data.dataset import Dataset
-from muster.data.schema import Schema
-from muster_db.records import Proposal
-from muster_db.study import Contract, Study, create_study
-from muster_db.trials import Claim, claim
 from optuna.distributions import (
     CategoricalDistribution,
     FloatDistribution,
     IntDistribution,
 )
 from sqlalchemy import Engine
+
+from muster.data.dataset import Dataset
+from muster.data.schema import Schema
+from muster_db.records import Proposal
+from muster_db.study import Contract, Study, create_study
+from muster_db.trials import Claim, claim
 
 SCHEMA = Schema(channels=("x",), classes=("a", "b"), description={"format": "npz"})
 

@@ -23,7 +23,9 @@ def test_an_empty_variable_counts_as_unset() -> None:
 
 def test_every_bad_variable_is_named_at_once() -> None:
     with pytest.raises(UserError) as raised:
-        load_settings({"MUSTER_LEESE_SECONDS": "1", "MUSTER_THREADS": "many", "MUSTER_DB_PORT": "1"})
+        load_settings(
+            {"MUSTER_LEESE_SECONDS": "1", "MUSTER_THREADS": "many", "MUSTER_DB_PORT": "1"}
+        )
     assert "MUSTER_LEESE_SECONDS" in str(raised.value)
     assert "MUSTER_THREADS" in str(raised.value)
     assert "MUSTER_DB_PORT" not in str(raised.value)

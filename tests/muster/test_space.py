@@ -57,7 +57,12 @@ def test_parameters_are_named_by_their_dotted_path() -> None:
     assert config.architecture.name == "gru"
     assert config.architecture.options == {"hidden": 100, "layers": 2, "bidirectional": True}
     assert config.loss.options == {"gamma": 1.5}
-    assert (config.learning_rate, config.epochs, config.dropout, config.window) == (0.003, 7, 0.25, 16)
+    assert (config.learning_rate, config.epochs, config.dropout, config.window) == (
+        0.003,
+        7,
+        0.25,
+        16,
+    )
 
 
 def test_fixed_values_are_no_parameters() -> None:
@@ -135,7 +140,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_text_that_is_no_toml_is_refused_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "space.toml"
     path.write_text("[space\n")
-    with pytest.raises(UserError, match="not valid TOML.*line 1"):
+    with pytest.raises(UserError, match=r"not valid TOML.*line 1"):
         load_space(path)
 
 

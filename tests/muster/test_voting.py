@@ -4,9 +4,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from muster.errors import UserError
 from muster.voting import RULES, decide, vote
-from numpy.typing import NDArray
 
 
 def stack(*members: list[list[float]]) -> NDArray[np.float64]:

@@ -11,7 +11,6 @@ import pytest
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
-from samples import make_study, take
 from sqlalchemy import Engine
 
 from muster.data.dataset import Dataset
@@ -24,6 +23,7 @@ from muster_ensemble.bundle import Bundle, Member, read_bundle, write_bundle
 from muster_ensemble.export import history, load_candidates, load_trials, make_bundle
 from muster_ensemble.predict import load
 from muster_ensemble.select import choose
+from samples import make_study, take
 
 SPACE = {
     "space": {

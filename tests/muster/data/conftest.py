@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from muster.data.dataset import Dataset
 from muster.data.description import Description, Source, load_description, parse_description
 from muster.data.readers import read_dataset

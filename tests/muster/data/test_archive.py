@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from muster.data.archive import pack, unpack
 from muster.data.dataset import Dataset
 from muster.errors import UserError

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from muster.data.assemble import sort_labels
 from muster.data.dataset import Dataset
 from muster.data.description import parse_description

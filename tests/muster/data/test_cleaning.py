@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from muster.data.cleaning import fill_missing
 from muster.data.description import Missing
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from muster.data.description import load_description, parse_description
 from muster.errors import UserError
 

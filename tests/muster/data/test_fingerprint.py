@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from muster.data.archive import pack, unpack
 from muster.data.dataset import Dataset
 from muster.data.fingerprint import fingerprint

@@ -7,6 +7,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+
 from muster.config import TrialConfig
 from muster.data.dataset import Dataset
 from muster.data.preprocess import Preprocessor

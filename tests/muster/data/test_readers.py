@@ -7,6 +7,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
+
 from muster.data.dataset import UNLABELLED, Dataset
 from muster.data.description import Description, Format
 from muster.data.readers import READERS, read_dataset, read_input

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from muster.data.dataset import UNLABELLED, Dataset
 from muster.data.description import parse_description
 from muster.data.readers import read_dataset, read_input

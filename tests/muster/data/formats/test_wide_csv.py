@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from muster.data.dataset import UNLABELLED, Dataset
 from muster.data.description import load_description, parse_description
 from muster.data.readers import read_dataset, read_input
