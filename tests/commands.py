@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,20 @@ def start(*arguments: str | Path, folder: Path, **changes: str) -> subprocess.Po
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
+
+
+@contextmanager
+def started(
+    *arguments: str | Path, folder: Path, **changes: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A muster that runs within the block, and is killed where the block leaves it running."""
+    process = start(*arguments, folder=folder, **changes)
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
 
 
 def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:

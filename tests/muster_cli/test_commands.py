@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from commands import Finished, done, finish, muster, start, write_example
+from commands import Finished, done, finish, muster, started, write_example
 from muster_cli.main import app
 
 
@@ -158,10 +158,11 @@ def test_bad_settings_are_all_named(folder: Path) -> None:
 def test_interrupted_watch_ends_with_130(folder: Path) -> None:
     ok("data", "add", "waves.toml")
     ok("study", "create", "first", "--data", "waves", "--space", "space.toml")
-    process = start("status", "--watch", "--db", "sqlite:///muster.db", folder=folder)
-    assert process.stdout is not None
-    assert process.stdout.read(1) != ""
-    process.send_signal(signal.SIGINT)
-    ended = finish(process)
+    watch = ("status", "--watch", "--db", "sqlite:///muster.db")
+    with started(*watch, folder=folder) as process:
+        assert process.stdout is not None
+        assert "study" in process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        ended = finish(process)
     assert ended.returncode == 130
     assert "Traceback" not in ended.stderr

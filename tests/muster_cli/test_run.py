@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import RUN, SPACE, Finished, done, finish, muster, start, wait_until, write_example
+from commands import RUN, SPACE, Finished, done, finish, muster, started, wait_until, write_example
 from muster_db import trials
 from muster_db.engine import connect
 from muster_db.study import open_study, progress
@@ -91,14 +91,14 @@ def test_stopped_run_sees_its_workers_out_and_gives_their_trials_back(
     tmp_path: Path, sent: signal.Signals, code: int
 ) -> None:
     write_example(tmp_path, space=LONG_SPACE)
-    process = start(*RUN, folder=tmp_path)
     path = tmp_path / "out" / "logs" / "worker-0.log"
-    wait_until(lambda: path.exists() and "joined study" in path.read_text())
-    engine = connect(f"sqlite:///{tmp_path / 'out' / 'muster.db'}")
-    study = open_study(engine, "space")
-    wait_until(lambda: progress(engine, study).running == 1)
-    process.send_signal(sent)
-    ended = finish(process)
+    with started(*RUN, folder=tmp_path) as process:
+        wait_until(lambda: path.exists() and "joined study" in path.read_text())
+        engine = connect(f"sqlite:///{tmp_path / 'out' / 'muster.db'}")
+        study = open_study(engine, "space")
+        wait_until(lambda: progress(engine, study).running == 1)
+        process.send_signal(sent)
+        ended = finish(process)
     assert ended.returncode == code
     assert "the same command goes on" in ended.stderr
     assert "Traceback" not in ended.stderr + path.read_text()
