@@ -28,8 +28,6 @@ from muster_db.tables import (
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 512 * 1024
-# A blob that was just stored is not named by anything until its trial is told.
-GRACE_SECONDS = 3600.0
 
 
 class DamagedBlob(UserError):
@@ -97,17 +95,29 @@ def keep_best_weights(engine: Engine, study: Study, *, keep: int) -> int:
 
 
 def forget(engine: Engine, shas: Iterable[str]) -> int:
-    """Delete those of the blobs that nothing refers to any more; returns how many."""
+    """Delete those of the blobs that nothing names any more; returns how many."""
     wanted = sorted(set(shas))
-    if not wanted:
-        return 0
-    return transact(engine, lambda connection: _delete(connection, blobs.c.sha.in_(wanted)))
+
+    def verb(connection: Connection) -> int:
+        return sum(drop(connection, sha) for sha in wanted)
+
+    return transact(engine, verb) if wanted else 0
 
 
-def collect_garbage(engine: Engine, *, grace_seconds: float = GRACE_SECONDS) -> int:
-    """Delete all blobs that nothing refers to and nobody stored lately; returns how many."""
-    is_old = blobs.c.used_at < clock(-grace_seconds)
-    return transact(engine, lambda connection: _delete(connection, is_old))
+def drop(connection: Connection, sha: str, *conditions: ColumnElement[bool]) -> bool:
+    """Delete a blob that nothing names and that meets the conditions; whether it went."""
+    unnamed = delete(blobs).where(blobs.c.sha == sha, *conditions, *nothing_names_it())
+    if connection.execute(unnamed).rowcount != 1:
+        return False
+    connection.execute(delete(chunks).where(chunks.c.sha == sha))
+    return True
+
+
+def nothing_names_it() -> list[ColumnElement[bool]]:
+    """Conditions on muster_blobs: no trial, artifact or dataset refers to the blob."""
+    return [
+        ~exists().where(table.c.sha == blobs.c.sha) for table in (trial_blobs, artifacts, datasets)
+    ]
 
 
 def _touch(connection: Connection, sha: str) -> bool:
@@ -159,14 +169,3 @@ def _best(connection: Connection, study: Study, keep: int) -> list[int]:
         .limit(keep)
     )
     return [trial_id for (trial_id,) in rows]
-
-
-def _delete(connection: Connection, condition: ColumnElement[bool]) -> int:
-    referring = (trial_blobs, artifacts, datasets)
-    unused = [~exists().where(table.c.sha == blobs.c.sha) for table in referring]
-    found = [sha for (sha,) in connection.execute(select(blobs.c.sha).where(condition, *unused))]
-    if found:
-        connection.execute(delete(chunks).where(chunks.c.sha.in_(found)))
-        connection.execute(delete(blobs).where(blobs.c.sha.in_(found)))
-        log.info("collected %d blobs", len(found))
-    return len(found)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
     and_,
@@ -15,13 +14,15 @@ from sqlalchemy import (
     select,
 )
 
+from muster_db import blobs as store
 from muster_db import tables
-from muster_db.blobs import GRACE_SECONDS
 from muster_db.clock import clock
 from muster_db.engine import transact
 from muster_db.study import list_studies
-from muster_db.tables import artifacts, blobs, chunks, datasets, trial_blobs
+from muster_db.tables import artifacts, blobs, datasets
 
+# A blob that was just stored is not named by anything until its trial is told.
+GRACE_SECONDS = 3600.0
 # Optuna's key of the attribute by which a study or a trial names an artifact.
 ARTIFACT_KEY = "artifacts:"
 ATTRIBUTES = tuple(
@@ -83,25 +84,11 @@ def _drop_artifacts(connection: Connection, grace_seconds: float) -> int:
 
 def _unnamed(connection: Connection, grace_seconds: float) -> list[tuple[str, int]]:
     is_old = blobs.c.used_at < clock(-grace_seconds)
-    query = select(blobs.c.sha, blobs.c.size).where(is_old, *_nothing_names_it())
+    query = select(blobs.c.sha, blobs.c.size).where(is_old, *store.nothing_names_it())
     return [(sha, size) for sha, size in connection.execute(query)]
 
 
 def _drop_blob(engine: Engine, sha: str, grace_seconds: float) -> bool:
     """Whether the blob went; one that a worker stored again meanwhile stays."""
-
-    def verb(connection: Connection) -> bool:
-        is_old = blobs.c.used_at < clock(-grace_seconds)
-        unnamed = delete(blobs).where(blobs.c.sha == sha, is_old, *_nothing_names_it())
-        if connection.execute(unnamed).rowcount != 1:
-            return False
-        connection.execute(delete(chunks).where(chunks.c.sha == sha))
-        return True
-
-    return transact(engine, verb)
-
-
-def _nothing_names_it() -> list[ColumnElement[bool]]:
-    return [
-        ~exists().where(table.c.sha == blobs.c.sha) for table in (trial_blobs, artifacts, datasets)
-    ]
+    is_old = blobs.c.used_at < clock(-grace_seconds)
+    return transact(engine, lambda connection: store.drop(connection, sha, is_old))

@@ -216,7 +216,7 @@ def extend_budget(engine: Engine, study: Study, *, trials: int) -> None:
 
 
 def delete_study(engine: Engine, study: Study) -> None:
-    """Delete a study with its trials; its blobs stay until collect_garbage."""
+    """Delete a study with its trials; its blobs stay until garbage is collected."""
 
     def verb(connection: Connection) -> None:
         ours = select(tables.optuna_trials.c.trial_id).where(

@@ -61,16 +61,6 @@ def test_only_the_best_trials_keep_their_weights(engine: Engine) -> None:
     assert blobs.get(engine, shas[1][0]) == b"fold0.9"
 
 
-def test_the_collector_leaves_what_is_named_or_fresh(engine: Engine) -> None:
-    loose, named = blobs.put(engine, b"loose"), blobs.put(engine, b"named")
-    trials.attach(engine, take(engine, make_study(engine)), {"oof": named})
-    assert blobs.collect_garbage(engine) == 0
-    assert blobs.collect_garbage(engine, grace_seconds=-60.0) == 1
-    assert blobs.get(engine, named) == b"named"
-    with pytest.raises(blobs.DamagedBlob):
-        blobs.get(engine, loose)
-
-
 def test_artifact_store_keeps_optunas_contract(engine: Engine) -> None:
     store = DatabaseArtifactStore(engine)
     name = str(uuid.uuid4())
