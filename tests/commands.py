@@ -115,6 +115,11 @@ def done(*arguments: str | Path, folder: Path, **changes: str) -> str:
     return ended.stdout
 
 
+def messages(ended: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines of stderr with which muster says why it ended."""
+    return [line for line in ended.stderr.splitlines() if line.startswith("muster: ")]
+
+
 def wait_until(holds: Callable[[], bool], *, seconds: float = 60.0) -> None:
     """Poll a condition until it holds; AssertionError after the deadline."""
     deadline = time.monotonic() + seconds

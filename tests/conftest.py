@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 # The tests' own helpers (servers, samples) are modules beside this file.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from commands import RUN, Finished, muster, write_example
 from muster_db import schema
 from muster_db.engine import connect
 from servers import Server, server_binary
@@ -64,3 +65,13 @@ def engine(database_url: str) -> Iterator[Engine]:
     schema.initialise(connected)
     yield connected
     connected.dispose()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """RUN, ended; tests only read what it left."""
+    folder = tmp_path_factory.mktemp("finished")
+    write_example(folder)
+    ended = muster(*RUN, folder=folder)
+    assert ended.returncode == 0, ended.stderr
+    return Finished(folder, ended)
