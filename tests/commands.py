@@ -92,7 +92,7 @@ def started(
     finally:
         if process.poll() is None:
             process.kill()
-            process.communicate()
+        process.communicate()
 
 
 def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:

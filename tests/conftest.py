@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import uuid
 from collections.abc import Iterator
@@ -19,7 +20,15 @@ from muster_db import schema
 from muster_db.engine import connect
 from servers import Server, server_binary
 
+# A shell starts what runs in the background with SIGINT ignored, and processes inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 NO_SERVER = "no mariadbd or mysqld here: install mariadb-server to run the MySQL half of the tests"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the stack's tests, which mostly wait, first, so that others run beside them."""
+    items.sort(key=lambda item: item.get_closest_marker("docker") is None)
 
 
 @pytest.fixture(scope="session")
