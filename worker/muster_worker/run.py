@@ -109,6 +109,10 @@ def _attempt(context: Context, claim: Claim, stop: Event) -> Outcome:
         ended = _train(
             context, claim, evaluation, heartbeat, lambda: stop.is_set() or drain.is_set()
         )
+        if ended == "complete":
+            # Predicting and storing may outlast a lease, so the heartbeat goes on beside them.
+            result = evaluation.result()
+            names = _persist(lambda: _store(context.engine, result), stop)
     attributes = {
         "seconds": round(time.monotonic() - started, 3),
         "device": context.machine.description,
@@ -128,9 +132,7 @@ def _attempt(context: Context, claim: Claim, stop: Event) -> Outcome:
     if ended == "pruned":
         _persist(lambda: _tell(context, claim, TrialState.PRUNED, attributes=attributes), stop)
         return ended
-    result = evaluation.result()
     attributes |= {"fold_scores": list(result.fold_scores)}
-    names = _persist(lambda: _store(context.engine, result), stop)
     _persist(
         lambda: _tell(
             context,
