@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
 
 Labels = NDArray[np.int64]
 
@@ -21,30 +20,39 @@ class Metric:
     compute: Callable[[Labels, NDArray[Any]], float]
 
 
+def _sklearn() -> Any:
+    """scikit-learn's metrics, whose import takes a second that only those who score should pay."""
+    import sklearn.metrics  # noqa: PLC0415
+
+    return sklearn.metrics
+
+
 def _f1(average: str) -> Callable[[Labels, NDArray[Any]], float]:
     def compute(labels: Labels, probabilities: NDArray[Any]) -> float:
         predicted = probabilities.argmax(axis=1)
-        return float(f1_score(labels, predicted, average=average, zero_division=0))
+        return float(_sklearn().f1_score(labels, predicted, average=average, zero_division=0))
 
     return compute
 
 
 def _accuracy(labels: Labels, probabilities: NDArray[Any]) -> float:
-    return float(accuracy_score(labels, probabilities.argmax(axis=1)))
+    return float(_sklearn().accuracy_score(labels, probabilities.argmax(axis=1)))
 
 
 def _balanced_accuracy(labels: Labels, probabilities: NDArray[Any]) -> float:
     # Mean recall over the classes that have labels, without the warning of scikit-learn's own.
     predicted = probabilities.argmax(axis=1)
     return float(
-        recall_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
+        _sklearn().recall_score(
+            labels, predicted, labels=np.unique(labels), average="macro", zero_division=0
+        )
     )
 
 
 def _log_loss(labels: Labels, probabilities: NDArray[Any]) -> float:
     exact = probabilities.astype(np.float64)
     exact = exact / exact.sum(axis=1, keepdims=True)
-    return float(log_loss(labels, exact, labels=np.arange(probabilities.shape[1])))
+    return float(_sklearn().log_loss(labels, exact, labels=np.arange(probabilities.shape[1])))
 
 
 METRICS: dict[str, Metric] = {

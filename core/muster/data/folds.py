@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
 from muster.data.dataset import Dataset
 from muster.errors import UserError
@@ -18,6 +17,9 @@ def make_folds(dataset: Dataset, *, folds: int, seed: int) -> NDArray[np.int64]:
     Stratified by class; where the dataset has groups, no group lies in two folds. UserError for
     one class alone, fewer sequences of a class than folds, or fewer groups than folds.
     """
+    # Its import takes a second, which commands that make no folds should not pay.
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # noqa: PLC0415
+
     index = dataset.train_index
     labels = dataset.labels[index]
     groups = dataset.groups[index] if dataset.groups is not None else None
