@@ -8,14 +8,16 @@ from typing import Any
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine, func, select
 
+from muster_db.clock import clock
 from muster_db.engine import transact
+from muster_db.leases import RUNNING
 from muster_db.study import Study, StudyProgress, read_progress
-from muster_db.tables import optuna_trials, optuna_values, workers
+from muster_db.tables import optuna_trials, optuna_values, trials
 
 
 @dataclass(frozen=True)
 class StudySummary:
-    """Counts of trials by how they ended, the best of them, and the workers attached now."""
+    """Counts of trials by how they ended, the best of them, and the workers at work now."""
 
     name: str
     progress: StudyProgress
@@ -51,9 +53,11 @@ def summarise(engine: Engine, study: Study) -> StudySummary:
         counts = _counts(connection, study)
         best = _best(connection, study)
         attached = connection.execute(
-            select(func.count())
-            .select_from(workers)
-            .where(workers.c.study_id == study.study_id, workers.c.left_at.is_(None))
+            select(func.count(func.distinct(trials.c.worker_id))).where(
+                trials.c.study_id == study.study_id,
+                trials.c.state == RUNNING,
+                trials.c.expires_at > clock(),
+            )
         ).scalar_one()
         return StudySummary(
             name=study.name,
