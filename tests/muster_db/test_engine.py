@@ -42,7 +42,11 @@ def test_unknown_database_is_one_message(mariadb: Server) -> None:
     assert PASSWORD not in str(error)
 
 
-@pytest.mark.parametrize("place", ["no-such-host.invalid:3306", f"127.0.0.1:{free_port()}"])
+@pytest.mark.parametrize(
+    "place",
+    ["no-such-host.invalid:3306", f"127.0.0.1:{free_port()}"],
+    ids=["unknown host", "closed port"],
+)
 def test_unknown_host_and_closed_port_are_one_message(place: str) -> None:
     error = failure(f"mysql+pymysql://muster:swordfish@{place}/muster")
     assert isinstance(error, Unavailable)
