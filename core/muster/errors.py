@@ -22,7 +22,7 @@ class Unavailable(MusterError):
 
 
 class DiskFull(Unavailable):
-    """The database's disk is full: waiting does not help, somebody has to make room."""
+    """A disk is full: waiting does not help, somebody has to make room."""
 
 
 class LeaseLost(MusterError):

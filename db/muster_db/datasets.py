@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, insert, or_, select
+from sqlalchemy import Connection, Engine, or_, select
 
 from muster.data.archive import pack, unpack
 from muster.data.dataset import Dataset
 from muster.data.fingerprint import fingerprint as fingerprint_of
-from muster.errors import Unavailable, UserError
-from muster_db import blobs
+from muster.errors import DiskFull, UserError
+from muster_db import blobs, records
 from muster_db.clock import clock
 from muster_db.engine import transact
 from muster_db.tables import datasets
 
 log = logging.getLogger(__name__)
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -44,17 +47,17 @@ def store(engine: Engine, dataset: Dataset) -> str:
         known = select(datasets.c.fingerprint).where(datasets.c.fingerprint == fingerprint)
         if connection.execute(known).first() is not None:
             return
-        connection.execute(
-            insert(datasets).values(
-                fingerprint=fingerprint,
-                name=dataset.name,
-                sha=sha,
-                sequences=len(dataset),
-                channels=len(dataset.schema.channels),
-                classes=len(dataset.schema.classes),
-                stored_at=clock(),
-            )
-        )
+        row = {
+            "fingerprint": fingerprint,
+            "name": dataset.name,
+            "sha": sha,
+            "sequences": len(dataset),
+            "channels": len(dataset.schema.channels),
+            "classes": len(dataset.schema.classes),
+            "stored_at": clock(),
+        }
+        # Another process may store the same one between the look and here.
+        records.upsert(connection, datasets, [row], keys=("fingerprint",))
 
     transact(engine, verb)
     return fingerprint
@@ -78,7 +81,8 @@ def find(engine: Engine, name: str) -> StoredDataset:
 def fetch(engine: Engine, fingerprint: str, *, cache: Path) -> Dataset:
     """The dataset of that fingerprint, out of the cache folder where it is whole there.
 
-    Raises UserError when the database lacks it, or holds another than the fingerprint says.
+    Raises UserError when the database lacks it, or holds another than the fingerprint says, and
+    where the folder may not be written to; DiskFull where it has no room.
     """
     path = cache / f"{fingerprint}.npz"
     if (cached := _cached(path, fingerprint)) is not None:
@@ -133,7 +137,9 @@ def _write_whole(path: Path, data: bytes) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
-        raise Unavailable(
+        # Neither mends itself: a worker that tried again would wait for ever.
+        kind = DiskFull if error.errno in NO_ROOM else UserError
+        raise kind(
             f"{path.parent}: the dataset cannot be cached there ({error.strerror}); "
             "make room or name another folder in MUSTER_CACHE_DIR"
         ) from error

@@ -23,8 +23,11 @@ T = TypeVar("T")
 
 SUPPORTED = "sqlite:///muster.db or mysql+pymysql://user:password@host/database"
 CONNECT_SECONDS = 10
-# A half-open connection is noticed when a read gets no answer for that long.
-ANSWER_SECONDS = 25
+# A half-open connection is noticed when a read gets no answer for that long: with a heartbeat's
+# wait before it, within 30 s.
+ANSWER_SECONDS = 20
+# The server's side of it: what a vanished worker's transaction has locked is free again then.
+IDLE_SECONDS = 30
 BUSY_MILLISECONDS = 10_000
 
 
@@ -109,6 +112,7 @@ def _connect_mysql(url: URL) -> Engine:
             "connect_timeout": CONNECT_SECONDS,
             "read_timeout": ANSWER_SECONDS,
             "write_timeout": ANSWER_SECONDS,
+            "init_command": f"SET SESSION wait_timeout = {IDLE_SECONDS}",
         },
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import optuna.storages._rdb
@@ -26,7 +27,8 @@ OPTUNA_VERSION_TABLE = "alembic_version"
 MIGRATIONS = Path(__file__).parent / "migrations"
 OPTUNA_MIGRATIONS = Path(optuna.storages._rdb.__file__).parent / "alembic"
 LOCK_NAME = "muster:schema"
-LOCK_SECONDS = 20
+LOCK_SECONDS = 1
+LOCK_TRIES = 20
 
 
 def initialise(engine: Engine) -> None:
@@ -44,13 +46,26 @@ def check(engine: Engine) -> None:
 
 
 def _initialise(connection: Connection) -> None:
-    with _lock(connection):
-        existing = MigrationContext.configure(connection).get_current_revision()
-        if existing is None:
-            _make_optuna_tables(connection)
-        _check_optuna(connection)
-        _check_not_newer(connection)
-        command.upgrade(_config(MIGRATIONS, connection), "head")
+    for _ in range(LOCK_TRIES):
+        # Many that start together need no turn each once one of them has made the tables.
+        if _is_current(connection):
+            return
+        with _lock(connection) as is_ours:
+            if is_ours:
+                _make(connection)
+                return
+    raise Unavailable(
+        f"{_place(connection)}: another process has been making the tables for "
+        f"{LOCK_SECONDS * LOCK_TRIES} s; try again"
+    )
+
+
+def _make(connection: Connection) -> None:
+    if MigrationContext.configure(connection).get_current_revision() is None:
+        _make_optuna_tables(connection)
+    _check_optuna(connection)
+    _check_not_newer(connection)
+    command.upgrade(_config(MIGRATIONS, connection), "head")
 
 
 def _check(connection: Connection) -> None:
@@ -62,6 +77,12 @@ def _check(connection: Connection) -> None:
             f"{_place(connection)}: the tables have version {current or 'none'}, this muster "
             f"needs {head}; run `muster db {'upgrade' if current else 'init'}`"
         )
+
+
+def _is_current(connection: Connection) -> bool:
+    return _current(connection, VERSION_TABLE) == _head(MIGRATIONS) and _current(
+        connection, OPTUNA_VERSION_TABLE
+    ) == _head(OPTUNA_MIGRATIONS)
 
 
 def _check_optuna(connection: Connection) -> None:
@@ -119,10 +140,10 @@ def _make_optuna_tables(connection: Connection) -> None:
 
 
 @contextmanager
-def _lock(connection: Connection) -> Iterator[None]:
-    """One process at a time. SQLite's BEGIN IMMEDIATE holds the file already."""
+def _lock(connection: Connection) -> Iterator[bool]:
+    """Whether this process alone may make tables. SQLite's BEGIN IMMEDIATE holds the file."""
     if connection.dialect.name == "sqlite":
-        yield
+        yield True
         return
     # The lock is the server's, not the database's: two databases must not wait for each other.
     name = f"{LOCK_NAME}:{connection.engine.url.database}"[:64]
@@ -130,12 +151,10 @@ def _lock(connection: Connection) -> Iterator[None]:
         text("SELECT GET_LOCK(:name, :seconds)"), {"name": name, "seconds": LOCK_SECONDS}
     ).scalar()
     if taken != 1:
-        raise Unavailable(
-            f"{_place(connection)}: another process has been making the tables for "
-            f"{LOCK_SECONDS} s; try again"
-        )
+        yield False
+        return
     try:
-        yield
+        yield True
     finally:
         connection.execute(text("SELECT RELEASE_LOCK(:name)"), {"name": name})
 
@@ -147,6 +166,7 @@ def _current(connection: Connection, version_table: str) -> str | None:
     return context.get_current_revision()
 
 
+@cache
 def _head(folder: Path) -> str:
     head = _scripts(folder).get_current_head()
     if head is None:
