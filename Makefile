@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-training up down lock clean
+.PHONY: help run test check bench bench-training bench-faults up down lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,10 +26,13 @@ check: .venv/installed  ## lint, types and the floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-training  ## every benchmark
+bench: bench-training bench-faults  ## every benchmark
 
 bench-training: .venv/installed  ## epoch times against a plain DataLoader loop
 	$(BIN)/python -m benchmarks.training
+
+bench-faults: .venv/installed  ## kill workers, stop databases, cut networks, fill disks
+	$(BIN)/python -m benchmarks.faults
 
 up:  ## the stack: MySQL, four workers, dashboard on http://127.0.0.1:8080
 	docker compose up --build --scale worker=4

@@ -15,10 +15,11 @@ from sqlalchemy import Engine
 # The tests' own helpers (servers, samples) are modules beside this file.
 sys.path.insert(0, str(Path(__file__).parent))
 
+from benchmarks.servers import Server, server_binary
+
 from commands import RUN, Finished, muster, write_example
 from muster_db import schema
 from muster_db.engine import connect
-from servers import Server, server_binary
 
 # A shell starts what runs in the background with SIGINT ignored, and processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

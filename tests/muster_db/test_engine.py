@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from benchmarks.servers import PASSWORD, Server, free_port
 from sqlalchemy import Connection, Engine, event, select, text, update
 
 from muster.errors import MusterError, Unavailable, UserError
@@ -13,7 +14,6 @@ from muster_db import blobs, schema
 from muster_db.engine import connect, now, transact
 from muster_db.tables import studies
 from samples import make_study
-from servers import PASSWORD, Server, free_port
 
 
 def failure(url: str) -> MusterError:

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from benchmarks.servers import Server
 from sqlalchemy import Engine, func, select
 
 from commands import wait_until
@@ -14,7 +15,6 @@ from muster_db.records import read_reports
 from muster_db.tables import trials as table
 from muster_worker.heartbeat import CHECKPOINT, Heartbeat
 from samples import make_study, take
-from servers import Server
 
 HOUR = 3600.0
 

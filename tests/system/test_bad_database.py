@@ -6,9 +6,9 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from benchmarks.servers import Server, free_port
 
 from commands import RUN, done, finish, messages, muster, start, write_example
-from servers import Server, free_port
 
 SECRET = "swordfish-7"
 FORBIDDEN = (SECRET, "Traceback")

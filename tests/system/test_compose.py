@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.servers import free_port
 
-from servers import free_port
 from stack import Stack, clone_tracked_files, has_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]

@@ -1,4 +1,4 @@
-"""A MariaDB or MySQL server of the tests' own: a temporary folder, a free port, no settings."""
+"""A MariaDB or MySQL server of one's own: a temporary folder, a free port, no settings."""
 
 from __future__ import annotations
 
