@@ -35,10 +35,11 @@ def database_url(settings: Settings) -> str:
     """The URL with the password out of MUSTER_DB_PASSWORD_FILE where it holds none itself."""
     try:
         url = make_url(settings.db_url)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError) as error:
         raise UserError(
             "the database URL cannot be read; write sqlite:///muster.db or "
-            "mysql+pymysql://user:password@host:3306/name"
+            "mysql+pymysql://user:password@host:3306/name; in a password %40 for @, %2F for /, "
+            "%3A for : and %23 for #"
         ) from error
     if settings.db_password_file is not None and url.password is None:
         url = url.set(password=_read_password(settings.db_password_file))

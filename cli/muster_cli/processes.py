@@ -15,7 +15,7 @@ from threading import Event
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Engine
 
-from muster.errors import MusterError, Unavailable, UserError
+from muster.errors import DiskFull, MusterError, Unavailable, UserError
 from muster.settings import Settings
 from muster_cli.console import progress as console
 from muster_db import trials
@@ -106,8 +106,14 @@ def _watch(
         task = bar.add_task(study.name, total=study.budget, news="starting workers")
         told = -1
         while not stop.wait(LOOK_SECONDS):
-            trials.reap(engine)
-            summary = summarise(engine, study)
+            try:
+                trials.reap(engine)
+                summary = summarise(engine, study)
+            except DiskFull:
+                raise
+            except Unavailable:
+                bar.update(task, news="the database is away; the workers go on")
+                continue
             news = _news(study, summary)
             bar.update(task, completed=summary.progress.told, news=news)
             if summary.progress.told != told and not console.is_terminal:

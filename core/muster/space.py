@@ -169,6 +169,10 @@ def _check_field(key: str, setting: Setting, field: FieldInfo) -> list[str]:
     problems = []
     if isinstance(setting, Range) and not {int, float} & set(_types(field)):
         return [f"[space.{key}] is not a number, so low and high do not fit; use choices"]
+    if isinstance(setting, Range) and float not in _types(field):
+        fractions = [end for end in (setting.low, setting.high) if isinstance(end, float)]
+        if fractions:
+            return [f"[space.{key}] {fractions[0]!r}: not an integer; write {round(fractions[0])}"]
     adapter: TypeAdapter[Any] = TypeAdapter(TrialConfig)
     for end in setting.ends():
         try:

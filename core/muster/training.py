@@ -88,7 +88,7 @@ def train(
     while not fit.is_finished(config):
         fit.random.restore(samples.device)
         # Left to itself, cuDNN may pick another algorithm, hence other sums, in the next run.
-        with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
             train_loss = _epoch(fit, samples, config, loss)
         fit.epoch += 1
         watched = train_loss if holdout is None else mean_loss(fit.model, holdout, loss)

@@ -20,7 +20,8 @@ TOLD: Final = "told"
 HELD: Final = (RUNNING, EXPIRED)
 TAKEABLE: Final = (EXPIRED, RELEASED)
 ENDED: Final = (RELEASED, TOLD)
-CHECKPOINTS: Final = "checkpoint%"
+# Names of blobs that only a trial that runs needs begin so.
+CHECKPOINT: Final = "checkpoint"
 # Less than MySQL's TEXT holds, JSON's escapes included.
 ERROR_CHARACTERS: Final = 8_000
 
@@ -90,7 +91,7 @@ def finish(
     """Write the end of a trial whose row is TOLD already; its checkpoints are dropped."""
     connection.execute(
         delete(trial_blobs).where(
-            trial_blobs.c.trial_id == trial_id, trial_blobs.c.name.like(CHECKPOINTS)
+            trial_blobs.c.trial_id == trial_id, trial_blobs.c.name.startswith(CHECKPOINT)
         )
     )
     records.finish(connection, trial_id, state=state, value=value, attributes=attributes)

@@ -6,6 +6,7 @@ order, the trial's before the study's, so that verbs wait for each other but do 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine, select, update
 
-from muster.errors import LeaseLost, UserError
+from muster.errors import LeaseLost, Unavailable, UserError
 from muster_db import blobs as store
 from muster_db import leases, records
 from muster_db.claims import Claim, claim
@@ -21,6 +22,8 @@ from muster_db.clock import clock
 from muster_db.engine import transact
 from muster_db.study import Study
 from muster_db.tables import trial_blobs, trials
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "Claim", "attach", "blob_names", "claim", "extend", "fail_attempt", "reap", "release",
@@ -96,9 +99,10 @@ def tell(
         raise UserError(f"trial {held.number}: COMPLETE needs a number as its value, not {value}")
     tries = count()
 
-    def verb(connection: Connection) -> None:
+    def verb(connection: Connection) -> list[str]:
         if not _end(connection, held, leases.TOLD, is_retry=next(tries) > 0):
-            return
+            return []
+        known = _blobs_of(connection, held.trial_id)
         _name_blobs(connection, held.trial_id, blobs)
         leases.finish(
             connection,
@@ -108,8 +112,14 @@ def tell(
             value=value,
             attributes=attributes,
         )
+        return [sha for name, sha in known.items() if name.startswith(leases.CHECKPOINT)]
 
-    transact(engine, verb)
+    checkpoints = transact(engine, verb)
+    try:
+        store.forget(engine, checkpoints)
+    except Unavailable as error:
+        # The trial is told; what is left here goes with the next `muster db gc`.
+        log.warning("checkpoints of trial %s are kept for now: %s", held.number, error)
 
 
 def fail_attempt(engine: Engine, held: Claim, error: str) -> bool:

@@ -116,6 +116,7 @@ def test_each_shipped_space_searches_what_it_should(path: Path) -> None:
         ("dropout = 0.25", "seed = 3", "[space] seed: unknown key"),
         ("dropout = 0.25", 'optimizer = "sgd"', "[space.optimizer] 'sgd'"),
         ("dropout = 0.25", "optimizer = { low = 0, high = 1 }", "use choices"),
+        ("low = 5, high = 9", "low = 5.0, high = 9.0", "[space.epochs] 5.0: not an integer"),
     ],
 )
 def test_a_bad_space_is_refused_with_the_place_and_the_mend(

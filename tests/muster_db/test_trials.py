@@ -341,3 +341,16 @@ def test_an_answer_lost_after_the_commit_repeats_nothing(
     assert (claim.number, claim.attempt) == (1, 4)
     assert progress(engine, study) == StudyProgress(2, 1, 1, 0, "open")
     assert [trial.number for trial in load(engine).trials] == [0, 1]
+
+
+def test_checkpoints_of_a_told_trial_leave_no_blob_behind(engine: Engine) -> None:
+    held = take(engine, make_study(engine))
+    shas = {
+        "checkpoint": blobs.put(engine, b"newest"),
+        "checkpoint.previous": blobs.put(engine, b"before"),
+    }
+    trials.attach(engine, held, shas)
+    trials.tell(engine, held, state=TrialState.COMPLETE, value=0.5, attributes={}, blobs={})
+    for sha in shas.values():
+        with pytest.raises(blobs.DamagedBlob):
+            blobs.get(engine, sha)

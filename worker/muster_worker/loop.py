@@ -15,6 +15,7 @@ from muster_db import workers
 from muster_db.claims import Claim
 from muster_db.study import Study, list_studies, open_study, progress
 from muster_worker.desk import Desk, join
+from muster_worker.heartbeat import PARTING_SECONDS
 from muster_worker.machine import Machine
 from muster_worker.run import Outcome, run_trial
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 # How often a worker that found nothing to claim looks for a trial that another one left.
 IDLE_SECONDS = 2.0
 FAILURES_IN_A_ROW = 3
+PATIENCE_SECONDS = 4.0
 
 
 @dataclass
@@ -42,6 +44,8 @@ def work(
     muster than the study's, or a dataset that is gone or does not match its fingerprint.
     """
     ended = Ended()
+    # Whatever must not be lost is repeated anyway, and a stop is heard between two tries.
+    engine.update_execution_options(muster_patience=PATIENCE_SECONDS)
     room = _Room(engine, study_name, machine, settings)
     failed: list[int] = []
     try:
@@ -66,6 +70,7 @@ def work(
                 return ended
         return ended
     finally:
+        engine.update_execution_options(muster_patience=PARTING_SECONDS)
         for desk in room.desks.values():
             desk.leave()
 

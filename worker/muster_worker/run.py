@@ -23,7 +23,6 @@ from muster.data.dataset import Dataset
 from muster.errors import (
     DiskFull,
     LeaseLost,
-    MusterError,
     NonFiniteLoss,
     Unavailable,
     UserError,
@@ -74,11 +73,7 @@ def _guarded(context: Context, claim: Claim, stop: Event) -> Outcome:
     """The trial boundary: what goes wrong in training is told of the trial, not raised."""
     try:
         return _attempt(context, claim, stop)
-    except NonFiniteLoss as error:
-        reason = {"pruned_because": str(error)}
-        _persist(lambda: _tell(context, claim, TrialState.PRUNED, attributes=reason), stop)
-        return "pruned"
-    except MusterError:
+    except (LeaseLost, Unavailable):
         raise
     except Exception:
         # Whatever a configuration breaks is recorded on its trial.
@@ -105,20 +100,26 @@ def _attempt(context: Context, claim: Claim, stop: Event) -> Outcome:
         refresh=refresh,
         stored=stored,
     )
+    reason = None
     with heartbeat:
-        ended = _train(
-            context, claim, evaluation, heartbeat, lambda: stop.is_set() or drain.is_set()
-        )
-        if ended == "complete":
-            # Predicting and storing may outlast a lease, so the heartbeat goes on beside them.
-            result = evaluation.result()
-            names = _persist(lambda: _store(context.engine, result), stop)
+        try:
+            ended = _train(
+                context, claim, evaluation, heartbeat, lambda: stop.is_set() or drain.is_set()
+            )
+            if ended == "complete":
+                # Predicting and storing may outlast a lease: the heartbeat goes on meanwhile.
+                result = evaluation.result()
+                names = _persist(lambda: _store(context.engine, result), stop)
+        except NonFiniteLoss as error:
+            ended, reason = "pruned", str(error)
     attributes = {
         "seconds": round(time.monotonic() - started, 3),
         "device": context.machine.description,
         "versions": versions(),
         "attempt": claim.attempt,
     }
+    if reason is not None:
+        attributes["pruned_because"] = reason
     if evaluation.micro_batch is not None:
         attributes["micro_batch"] = evaluation.micro_batch
     if ended == "released":
