@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench bench-training bench-faults up down lock clean
+.PHONY: help install run test check bench bench-training bench-faults up down lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,6 +13,8 @@ help:  ## list the targets
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
+
+install: .venv/installed  ## make .venv with muster in it, exactly as locked
 
 run: .venv/installed  ## search JapaneseVowels, vote, and leave the results in runs/quickstart
 	$(BIN)/muster run examples/japanese_vowels.toml --space search_spaces/quickstart.toml --trials 12 --workers 2 --out runs/quickstart

@@ -26,10 +26,10 @@ ROWS = {
     "ensemble": "majority vote",
 }
 COLUMNS = {
-    "oof_macro_f1": "macro-F1 out-of-fold",
-    "test_macro_f1": "macro-F1 test",
-    "oof_accuracy": "accuracy out-of-fold",
-    "test_accuracy": "accuracy test",
+    "oof_macro_f1": "OOF macro-F1",
+    "test_macro_f1": "test macro-F1",
+    "oof_accuracy": "OOF accuracy",
+    "test_accuracy": "test accuracy",
 }
 WAIT_SECONDS = 2.0
 

@@ -36,7 +36,7 @@ def test_run_leaves_summary_predictions_report_and_bundle(finished: Finished) ->
 
 def test_run_prints_the_table_to_stdout_and_progress_to_stderr(finished: Finished) -> None:
     out, err = finished.ended.stdout, finished.ended.stderr
-    for text in ("random guess", "best single trial", "majority vote", "macro-F1 test"):
+    for text in ("random guess", "best single trial", "majority vote", "test macro-F1"):
         assert text in out
     assert "5/5 trials" in err
     assert "A new study created" not in err
