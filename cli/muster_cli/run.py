@@ -25,7 +25,6 @@ from muster_cli.study import (
     Sampler,
     Seed,
     TimeLimit,
-    Trials,
     make_contract,
     make_limits,
 )
@@ -33,12 +32,20 @@ from muster_db import datasets, schema
 from muster_db import engine as engines
 from muster_db import study as studies
 from muster_db.limits import Limits
+from muster_db.summary import seconds_spent
+
+NEW_BUDGET = 30
 
 
 def run(
     dataset: Annotated[Path, typer.Argument(help="The dataset file (TOML).")],
     space: Annotated[Path, typer.Option("--space", help="The search space file (TOML).")],
-    trials: Trials = 30,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials", min=1, help="The budget; 30 for a new study, else as it was, or more."
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes.")] = 1,
     name: Annotated[
         str | None, typer.Option("--name", help="The study's name; the space's by default.")
@@ -98,7 +105,9 @@ def run(
         limits=limits,
     )
     processes.search(engine, study, url=url, settings=settings, workers=workers, logs=out / "logs")
-    vote(engine, study, data, out=out, seconds=time.monotonic() - started)
+    # Where this run only went on, the search took longer than the run.
+    seconds = max(time.monotonic() - started, seconds_spent(engine, study))
+    vote(engine, study, data, out=out, seconds=seconds)
     results.print(f"results: {out}/  (report.html, predictions.csv, summary.json, bundle/)")
 
 
@@ -120,7 +129,7 @@ def _create_or_go_on(
     name: str,
     contract: studies.Contract,
     *,
-    trials: int,
+    trials: int | None,
     max_attempts: int,
     limits: Limits,
 ) -> studies.Study:
@@ -131,7 +140,7 @@ def _create_or_go_on(
             engine,
             name=name,
             contract=contract,
-            budget=trials,
+            budget=trials or NEW_BUDGET,
             max_attempts=max_attempts,
             limits=limits,
         )
@@ -142,7 +151,7 @@ def _create_or_go_on(
             f"study {name!r} exists already with another contract ({'; '.join(differences)}); "
             "give this run another --name, or delete that study"
         )
-    if trials > study.budget:
+    if trials is not None and trials > study.budget:
         studies.extend_budget(engine, study, trials=trials - study.budget)
     studies.resume_study(engine, study)
     progress.print(f"study {name} exists already: going on with it")
