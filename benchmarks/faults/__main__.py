@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 import tempfile
 import time
@@ -36,6 +37,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(SCENARIOS)}")
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
+    # Ended from outside, it must not leave its workers and servers behind.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     if unknown := set(arguments.names) - set(SCENARIOS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(SCENARIOS)}")
     console = Console()
