@@ -112,7 +112,10 @@ def _connect_mysql(url: URL) -> Engine:
             "connect_timeout": CONNECT_SECONDS,
             "read_timeout": ANSWER_SECONDS,
             "write_timeout": ANSWER_SECONDS,
-            "init_command": f"SET SESSION wait_timeout = {IDLE_SECONDS}",
+            # A URL that brings an init_command of its own keeps it.
+            "init_command": url.query.get(
+                "init_command", f"SET SESSION wait_timeout = {IDLE_SECONDS}"
+            ),
         },
     )
 
