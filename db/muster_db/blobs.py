@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
 
 from optuna.trial import TrialState
-from sqlalchemy import ColumnElement, Connection, Engine, delete, exists, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Update,
+    delete,
+    exists,
+    func,
+    select,
+    update,
+)
 
 from muster.errors import UserError
 from muster_db import records
@@ -28,43 +40,58 @@ from muster_db.tables import (
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 512 * 1024
+# Each but the first follows a collector that took the blob away, or a row that came out wrong.
+ROUNDS = 5
 
 
 class DamagedBlob(UserError):
     """The blob store holds other bytes than the name says, or lacks some."""
 
 
-def put(engine: Engine, data: bytes) -> str:
-    """Store bytes, a transaction for each 512 KiB; returns their SHA-256."""
+def _nothing() -> None:
+    """Do nothing between two rows."""
+
+
+def put(engine: Engine, data: bytes, *, between: Callable[[], object] = _nothing) -> str:
+    """Store bytes, a transaction for each 512 KiB; returns their SHA-256.
+
+    What the database holds of them already, by its own SHA-256 of each row, is not sent again: a
+    cut-off upload goes on, a damaged blob is mended. Any number of processes may store the same.
+    between: called before each row is sent, so that a caller can keep its lease; what it raises
+    ends the upload.
+    """
     sha = hashlib.sha256(data).hexdigest()
-    if transact(engine, lambda connection: _touch(connection, sha)):
-        return sha
-    pieces = [data[start : start + CHUNK_BYTES] for start in range(0, len(data), CHUNK_BYTES)]
-    for position, piece in enumerate(pieces or [b""]):
-        is_last = position + 1 >= len(pieces)
-
-        def verb(
-            connection: Connection,
-            position: int = position,
-            piece: bytes = piece,
-            is_last: bool = is_last,
-        ) -> None:
-            row = {"sha": sha, "size": len(data), "is_whole": is_last, "used_at": clock()}
-            records.upsert(connection, blobs, [row], keys=("sha",))
-            part = {"sha": sha, "position": position, "data": piece}
-            records.upsert(connection, chunks, [part], keys=("sha", "position"))
-
-        transact(engine, verb)
-    return sha
+    pieces = [
+        data[start : start + CHUNK_BYTES] for start in range(0, max(len(data), 1), CHUNK_BYTES)
+    ]
+    digests = [hashlib.sha256(piece).hexdigest() for piece in pieces]
+    for _ in range(ROUNDS):
+        wanting = transact(engine, lambda connection: _settle(connection, sha, len(data), digests))
+        if not wanting:
+            return sha
+        for position in wanting:
+            between()
+            part = {"sha": sha, "position": position, "data": pieces[position]}
+            if not transact(engine, partial(_write, part=part)):
+                break
+    raise DamagedBlob(
+        f"blob {sha}: the database holds other bytes than it is sent; check its disk"
+    )
 
 
-def get(engine: Engine, sha: str) -> bytes:
-    """The bytes of that SHA-256; raises DamagedBlob when they are missing or differ."""
-    data = _read(engine, sha)
+def get(engine: Engine, sha: str, *, between: Callable[[], object] = _nothing) -> bytes:
+    """The bytes of that SHA-256; raises DamagedBlob when they are missing or differ.
+
+    between: called before each row of 512 KiB is read; what it raises ends the reading.
+    """
+    data = _read(engine, sha, between)
     if data is None:
         raise DamagedBlob(f"blob {sha}: not in this database; it was collected or never stored")
     if hashlib.sha256(data).hexdigest() != sha:
-        raise DamagedBlob(f"blob {sha}: its bytes are damaged in the database; restore a backup")
+        raise DamagedBlob(
+            f"blob {sha}: its bytes are damaged in the database; store it again, or restore a "
+            "backup"
+        )
     return data
 
 
@@ -120,13 +147,35 @@ def nothing_names_it() -> list[ColumnElement[bool]]:
     ]
 
 
-def _touch(connection: Connection, sha: str) -> bool:
-    """Whether the blob is there already; it counts as used just now, against the collector."""
-    touched = update(blobs).where(blobs.c.sha == sha, blobs.c.is_whole.is_(True))
-    return connection.execute(touched.values(used_at=clock())).rowcount == 1
+def _settle(connection: Connection, sha: str, size: int, digests: Sequence[str]) -> list[int]:
+    """Positions of rows that are missing or damaged; with none of them the blob is whole.
+
+    It counts as used just now, against the collector, which waits for this transaction's end.
+    """
+    header = {"sha": sha, "size": size, "is_whole": False, "used_at": clock()}
+    records.upsert(connection, blobs, [header], keys=("sha",))
+    rows = connection.execute(
+        select(chunks.c.position, func.sha2(chunks.c.data, 256)).where(chunks.c.sha == sha)
+    )
+    held = {position: digest for position, digest in rows}
+    wanting = [place for place, digest in enumerate(digests) if held.get(place) != digest]
+    connection.execute(update(blobs).where(blobs.c.sha == sha).values(is_whole=not wanting))
+    return wanting
 
 
-def _read(engine: Engine, sha: str) -> bytes | None:
+def _write(connection: Connection, *, part: dict[str, Any]) -> bool:
+    """Write a row of a blob; False where the blob was collected meanwhile."""
+    if connection.execute(_touched(part["sha"])).rowcount != 1:
+        return False
+    records.upsert(connection, chunks, [part], keys=("sha", "position"))
+    return True
+
+
+def _touched(sha: str) -> Update:
+    return update(blobs).where(blobs.c.sha == sha).values(used_at=clock())
+
+
+def _read(engine: Engine, sha: str, between: Callable[[], object]) -> bytes | None:
     """Chunk by chunk, so that no answer is larger than one row."""
     header = transact(
         engine,
@@ -137,8 +186,10 @@ def _read(engine: Engine, sha: str) -> bytes | None:
     )
     if header is None:
         return None
-    count = max(1, -(-header // CHUNK_BYTES))
-    parts = [_read_chunk(engine, sha, position) for position in range(count)]
+    parts = []
+    for position in range(max(1, -(-header // CHUNK_BYTES))):
+        between()
+        parts.append(_read_chunk(engine, sha, position))
     return b"".join(parts)
 
 

@@ -10,7 +10,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, or_, select
+from sqlalchemy import Connection, Engine, or_, select, update
 
 from muster.data.archive import pack, unpack
 from muster.data.dataset import Dataset
@@ -39,13 +39,14 @@ class StoredDataset:
 
 
 def store(engine: Engine, dataset: Dataset) -> str:
-    """Store a dataset, once for each content; returns its fingerprint."""
+    """Store a dataset, once for each content; returns its fingerprint. A damaged one is mended."""
     fingerprint = fingerprint_of(dataset)
     sha = blobs.put(engine, pack(dataset))
 
     def verb(connection: Connection) -> None:
-        known = select(datasets.c.fingerprint).where(datasets.c.fingerprint == fingerprint)
-        if connection.execute(known).first() is not None:
+        # Packed from another place, or by another zlib, it has other bytes: these are whole.
+        known = update(datasets).where(datasets.c.fingerprint == fingerprint)
+        if connection.execute(known.values(sha=sha)).rowcount:
             return
         row = {
             "fingerprint": fingerprint,
