@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -47,7 +48,32 @@ class Progress:
         self.fold_models.append(model)
 
 
-def save_checkpoint(progress: Progress, fit: Fit | None, *, trial: dict[str, Any]) -> bytes:
+@dataclass(frozen=True)
+class FitState:
+    """A fit between two epochs, copied to the host: training on never changes it.
+
+    facts: what JSON takes.
+    """
+
+    tensors: dict[str, Tensor]
+    facts: dict[str, Any]
+
+    @classmethod
+    def of(cls, fit: Fit) -> FitState:
+        """The state as it is now."""
+        tensors = {name: tensor.to("cpu", copy=True) for name, tensor in _fit_tensors(fit)}
+        facts = {
+            "epoch": fit.epoch,
+            "best_loss": fit.best_loss,
+            "epochs_since_best": fit.epochs_since_best,
+            "micro_batch": fit.micro_batch,
+            "groups": [_without_params(group) for group in fit.optimizer.param_groups],
+            "schedule": None if fit.schedule is None else copy.deepcopy(fit.schedule.state_dict()),
+        }
+        return cls(tensors, facts)
+
+
+def save_checkpoint(progress: Progress, state: FitState | None, *, trial: dict[str, Any]) -> bytes:
     """The progress, and the fit of the running fold where there is one.
 
     trial: plain data that tells one trial from another.
@@ -62,16 +88,9 @@ def save_checkpoint(progress: Progress, fit: Fit | None, *, trial: dict[str, Any
         "curves": progress.curves,
         "fit": None,
     }
-    if fit is not None:
-        tensors |= _fit_tensors(fit)
-        content["fit"] = {
-            "epoch": fit.epoch,
-            "best_loss": fit.best_loss,
-            "epochs_since_best": fit.epochs_since_best,
-            "micro_batch": fit.micro_batch,
-            "groups": [_without_params(group) for group in fit.optimizer.param_groups],
-            "schedule": None if fit.schedule is None else fit.schedule.state_dict(),
-        }
+    if state is not None:
+        tensors |= state.tensors
+        content["fit"] = state.facts
     return pack(tensors, content)
 
 
@@ -146,15 +165,17 @@ def _optimizer_state(
     }
 
 
-def _fit_tensors(fit: Fit) -> dict[str, Tensor]:
-    tensors = {f"model.{name}": tensor for name, tensor in fit.model.state_dict().items()}
-    tensors |= {f"best.{name}": tensor for name, tensor in fit.best_weights.items()}
+def _fit_tensors(fit: Fit) -> Iterator[tuple[str, Tensor]]:
+    for name, tensor in fit.model.state_dict().items():
+        yield f"model.{name}", tensor
+    for name, tensor in fit.best_weights.items():
+        yield f"best.{name}", tensor
     for position, state in fit.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{position}.{key}": tensor for key, tensor in state.items()}
-    tensors["random.host"] = fit.random.host
+        for key, tensor in state.items():
+            yield f"optimizer.{position}.{key}", tensor
+    yield "random.host", fit.random.host
     if fit.random.device is not None:
-        tensors["random.device"] = fit.random.device
-    return {name: tensor.clone() for name, tensor in tensors.items()}
+        yield "random.device", fit.random.device
 
 
 def _without_params(group: dict[str, Any]) -> dict[str, Any]:

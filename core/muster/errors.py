@@ -31,3 +31,7 @@ class LeaseLost(MusterError):
 
 class NonFiniteLoss(MusterError):
     """Training diverged: the loss is NaN or infinite. The trial is pruned with this reason."""
+
+
+class Interrupted(MusterError):
+    """Training was told to stop within an epoch: checkpoint() is the last finished epoch's."""

@@ -13,17 +13,28 @@ import torch
 from numpy.typing import NDArray
 
 from muster import losses
-from muster.checkpoint import Progress, load_progress, restore_fit, save_checkpoint
+from muster.checkpoint import FitState, Progress, load_progress, restore_fit, save_checkpoint
 from muster.config import TrialConfig
 from muster.data.dataset import Dataset
 from muster.data.folds import hold_out
 from muster.data.preprocess import Preprocessor
-from muster.errors import NonFiniteLoss
+from muster.errors import Interrupted, NonFiniteLoss
 from muster.fold_model import FoldModel, input_shape, make_model
 from muster.metrics import score
 from muster.samples import Samples
 from muster.sampling import class_weights
-from muster.training import Fit, LossFunction, new_fit, predict_proba, train
+from muster.training import (
+    Fit,
+    LossFunction,
+    ShouldStop,
+    never,
+    new_fit,
+    predict_proba,
+    train,
+)
+
+# An epoch that took longer is worth a copy of the fit to go back to: 1 % of it or less.
+LONG_EPOCH_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -83,7 +94,9 @@ class Evaluation:
         self._config = config
         self._metric = metric
         self._device = device
+        # Of the running fold: its fit once an epoch is finished, and a copy where epochs are long.
         self._fit: Fit | None = None
+        self._state: FitState | None = None
         # Windows a step, once the device has run out of memory; noted on the trial.
         self.micro_batch: int | None = None
         self._progress = Progress.empty(len(dataset), len(dataset.schema.classes))
@@ -91,25 +104,39 @@ class Evaluation:
         if resume is not None:
             self._progress = load_progress(resume, trial=self._trial())
 
-    def epochs(self) -> Iterator[EpochReport]:
-        """Train to the end. Raises NonFiniteLoss."""
-        for fold in range(len(self._progress.fold_scores), int(self._folds.max()) + 1):
-            yield from self._train_fold(fold)
+    def epochs(self, *, should_stop: ShouldStop = never) -> Iterator[EpochReport]:
+        """Train to the end. Raises NonFiniteLoss.
+
+        Raises Interrupted within an epoch soon after should_stop, which is asked before each
+        batch, says so: checkpoint() is then that of the last finished epoch, and epochs() would
+        go on from there. Where the epoch before took less than LONG_EPOCH_SECONDS, the running
+        one is finished and reported instead.
+        """
+        try:
+            for fold in range(len(self._progress.fold_scores), int(self._folds.max()) + 1):
+                yield from self._train_fold(fold, should_stop)
+        except Interrupted:
+            self._resume = self.checkpoint()
+            self._fit = self._state = None
+            raise
 
     def checkpoint(self) -> bytes:
         """All that is needed to go on from the last report, on any machine."""
         if self._resume is not None:
             return self._resume
-        return save_checkpoint(self._progress, self._fit, trial=self._trial())
+        state = self._state
+        if state is None and self._fit is not None:
+            state = FitState.of(self._fit)
+        return save_checkpoint(self._progress, state, trial=self._trial())
 
-    def result(self) -> TrialResult:
-        """What the trial leaves; ask once epochs() has ended."""
+    def result(self, *, should_stop: ShouldStop = never) -> TrialResult:
+        """What the trial leaves; ask once epochs() has ended. Raises Interrupted, as epochs()."""
         index = np.flatnonzero(self._folds >= 0)
         probabilities = self._progress.probabilities
         return TrialResult(
             value=score(self._metric, self._dataset.labels[index], probabilities[index]),
             probabilities=probabilities,
-            test_probabilities=self._predict_test(),
+            test_probabilities=self._predict_test(should_stop),
             fold_scores=tuple(self._progress.fold_scores),
             curves=self._progress.curves,
             fold_models=tuple(self._progress.fold_models),
@@ -125,7 +152,7 @@ class Evaluation:
             "folds": hashlib.sha256(self._folds.tobytes()).hexdigest(),
         }
 
-    def _train_fold(self, fold: int) -> Iterator[EpochReport]:
+    def _train_fold(self, fold: int, should_stop: ShouldStop) -> Iterator[EpochReport]:
         started = time.perf_counter()
         dataset, config = self._dataset, self._config
         validated = np.flatnonzero(self._folds == fold)
@@ -136,9 +163,20 @@ class Evaluation:
         samples = self._samples(np.setdiff1d(trained, held_out), preprocessor)
         holdout = self._samples(held_out, preprocessor) if len(held_out) else None
         fit = self._start(fold, preprocessor)
-        for train_loss in train(fit, samples, config, loss=self._loss(trained), holdout=holdout):
-            self.micro_batch = fit.micro_batch
-            predicted = predict_proba(fit.model, validation).numpy()
+
+        def is_leaving() -> bool:
+            can_go_back = self._fit is None or self._state is not None
+            return can_go_back and should_stop()
+
+        for train_loss in train(
+            fit,
+            samples,
+            config,
+            loss=self._loss(trained),
+            holdout=holdout,
+            should_stop=is_leaving,
+        ):
+            predicted = predict_proba(fit.model, validation, should_stop=is_leaving).numpy()
             if not np.isfinite(predicted).all():
                 raise NonFiniteLoss(f"the predictions became NaN in epoch {fit.epoch - 1}")
             value = score(self._metric, dataset.labels[validated], predicted)
@@ -146,7 +184,6 @@ class Evaluation:
             if fold_ended:
                 model = FoldModel(config, input_shape(dataset), preprocessor, fit.model)
                 self._progress.end_fold(validated, predicted, value, model.to_bytes())
-                self._fit = None
             report = EpochReport(
                 fold=fold,
                 epoch=fit.epoch - 1,
@@ -156,23 +193,31 @@ class Evaluation:
                 fold_ended=fold_ended,
                 fold_scores=tuple(self._progress.fold_scores),
             )
-            # A list, as JSON gives it back: a resumed trial leaves the same curves.
-            plain = {**asdict(report), "fold_scores": list(report.fold_scores)}
-            self._progress.curves.append(plain)
+            self._keep(report, fit)
             yield report
             started = time.perf_counter()
+
+    def _keep(self, report: EpochReport, fit: Fit) -> None:
+        """From here on, checkpoint() is that of this epoch's end."""
+        # A list, as JSON gives it back: a resumed trial leaves the same curves.
+        plain = {**asdict(report), "fold_scores": list(report.fold_scores)}
+        self._progress.curves.append(plain)
+        self.micro_batch = fit.micro_batch
+        self._resume = None
+        self._fit = None if report.fold_ended else fit
+        is_long = report.seconds > LONG_EPOCH_SECONDS
+        self._state = FitState.of(fit) if is_long and not report.fold_ended else None
 
     def _start(self, fold: int, preprocessor: Preprocessor) -> Fit:
         """A fresh fit of the fold, or the one that the checkpoint was in the middle of."""
         # One generator a fold: what other code draws between two epochs changes nothing.
         torch.manual_seed(fold_seed(self._config.seed, fold))
         model = make_model(self._config, input_shape(self._dataset), preprocessor)
-        self._fit = new_fit(model.to(self._device), self._config, device=self._device)
-        self._fit.micro_batch = self.micro_batch
+        fit = new_fit(model.to(self._device), self._config, device=self._device)
+        fit.micro_batch = self.micro_batch
         if self._resume is not None:
-            restore_fit(self._resume, self._fit, fold=fold)
-            self._resume = None
-        return self._fit
+            restore_fit(self._resume, fit, fold=fold)
+        return fit
 
     def _hold_out(self, trained: NDArray[np.int64], fold: int) -> NDArray[np.int64]:
         if self._config.patience is None and self._config.schedule != "plateau":
@@ -199,10 +244,12 @@ class Evaluation:
             weight = torch.from_numpy(weights).to(self._device)
         return losses.build(self._config.loss, weight=weight)
 
-    def _predict_test(self) -> NDArray[np.float32]:
+    def _predict_test(self, should_stop: ShouldStop) -> NDArray[np.float32]:
         index = self._dataset.test_index
         each = [
-            FoldModel.from_bytes(data).predict_proba(self._dataset, index, device=self._device)
+            FoldModel.from_bytes(data).predict_proba(
+                self._dataset, index, device=self._device, should_stop=should_stop
+            )
             for data in self._progress.fold_models
         ]
         return np.asarray(np.mean(each, axis=0), dtype=np.float32)

@@ -16,7 +16,7 @@ from muster.errors import UserError
 from muster.models.base import InputShape, Model
 from muster.samples import Samples
 from muster.tensors import pack, unpack
-from muster.training import predict_proba
+from muster.training import ShouldStop, never, predict_proba
 
 FORMAT = 1
 
@@ -31,11 +31,17 @@ class FoldModel:
     model: Model
 
     def predict_proba(
-        self, dataset: Dataset, index: NDArray[np.int64], *, device: torch.device
+        self,
+        dataset: Dataset,
+        index: NDArray[np.int64],
+        *,
+        device: torch.device,
+        should_stop: ShouldStop = never,
     ) -> NDArray[np.float32]:
         """(len(index), classes) class probabilities of the sequences at index.
 
-        Raises UserError where the dataset has not the channels that the model was trained on.
+        Raises UserError where the dataset has not the channels that the model was trained on, and
+        Interrupted where should_stop, which is asked before each batch, says so.
         """
         given = input_shape(dataset)
         if given != self.shape:
@@ -50,7 +56,8 @@ class FoldModel:
             stride=self.config.stride,
             device=device,
         )
-        probabilities = predict_proba(self.model.to(device), samples).numpy()
+        model = self.model.to(device)
+        probabilities = predict_proba(model, samples, should_stop=should_stop).numpy()
         return np.asarray(probabilities, dtype=np.float32)
 
     def to_bytes(self) -> bytes:

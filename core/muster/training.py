@@ -13,13 +13,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from muster.config import TrialConfig
-from muster.errors import NonFiniteLoss
+from muster.errors import Interrupted, NonFiniteLoss
 from muster.models.base import Model
 from muster.optim import Schedule, l1_penalty, make_optimizer, make_schedule
 from muster.samples import Batch, Samples
 
 LossFunction = Callable[[Tensor, Tensor], Tensor]
+ShouldStop = Callable[[], bool]
 EVALUATION_BATCH = 1024
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
 
 
 @dataclass
@@ -79,19 +85,23 @@ def train(
     *,
     loss: LossFunction,
     holdout: Samples | None = None,
+    should_stop: ShouldStop = never,
 ) -> Iterator[float]:
     """Train to the end, yielding the mean training loss after each epoch.
 
     holdout: part of the training data that early stopping and the plateau schedule look at.
-    After the last epoch the model has the weights to keep. Raises NonFiniteLoss.
+    After the last epoch the model has the weights to keep. Raises NonFiniteLoss, and Interrupted
+    where should_stop, which is asked before each batch, says so: the fit is in mid-epoch then.
     """
     while not fit.is_finished(config):
         fit.random.restore(samples.device)
         # Left to itself, cuDNN may pick another algorithm, hence other sums, in the next run.
         with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-            train_loss = _epoch(fit, samples, config, loss)
+            train_loss = _epoch(fit, samples, config, loss, should_stop)
         fit.epoch += 1
-        watched = train_loss if holdout is None else mean_loss(fit.model, holdout, loss)
+        watched = train_loss
+        if holdout is not None:
+            watched = mean_loss(fit.model, holdout, loss, should_stop=should_stop)
         if config.patience is not None:
             _remember_best(fit, watched)
         if isinstance(fit.schedule, ReduceLROnPlateau):
@@ -104,13 +114,16 @@ def train(
         yield train_loss
 
 
-def _epoch(fit: Fit, samples: Samples, config: TrialConfig, loss: LossFunction) -> float:
+def _epoch(
+    fit: Fit, samples: Samples, config: TrialConfig, loss: LossFunction, should_stop: ShouldStop
+) -> float:
     fit.model.train()
     parameters = list(fit.model.parameters())
     order = torch.randperm(len(samples))
     device_order = order.to(samples.device)
     total = torch.zeros((), device=samples.device)
     for first in range(0, len(order), config.batch_size):
+        _heed(should_stop)
         chosen = slice(first, first + config.batch_size)
         batch = samples.batch(order[chosen], device_order[chosen])
         total += _gradient(fit, batch, config, loss) * len(batch.labels)
@@ -124,6 +137,11 @@ def _epoch(fit: Fit, samples: Samples, config: TrialConfig, loss: LossFunction) 
     if not all(bool(tensor.isfinite().all()) for tensor in fit.model.state_dict().values()):
         raise NonFiniteLoss(f"the weights became infinite or NaN in epoch {fit.epoch}")
     return mean
+
+
+def _heed(should_stop: ShouldStop) -> None:
+    if should_stop():
+        raise Interrupted("training was told to stop within an epoch")
 
 
 def _gradient(fit: Fit, batch: Batch, config: TrialConfig, loss: LossFunction) -> Tensor:
@@ -174,18 +192,24 @@ def _remember_best(fit: Fit, watched: float) -> None:
 
 
 @torch.inference_mode()
-def mean_loss(model: Model, samples: Samples, loss: LossFunction) -> float:
-    """The loss over all windows, in evaluation mode."""
+def mean_loss(
+    model: Model, samples: Samples, loss: LossFunction, *, should_stop: ShouldStop = never
+) -> float:
+    """The loss over all windows, in evaluation mode. Raises Interrupted, as train does."""
     total = 0.0
-    for logits, labels in _forward(model, samples):
+    for logits, labels in _forward(model, samples, should_stop):
         total += float(loss(logits, labels)) * len(labels)
     return total / len(samples)
 
 
 @torch.inference_mode()
-def predict_proba(model: Model, samples: Samples) -> Tensor:
-    """(sequences, classes) probabilities on the host: the mean over each sequence's windows."""
-    windows = torch.cat([logits.float().softmax(dim=1) for logits, _ in _forward(model, samples)])
+def predict_proba(model: Model, samples: Samples, *, should_stop: ShouldStop = never) -> Tensor:
+    """(sequences, classes) probabilities on the host: the mean over each sequence's windows.
+
+    Raises Interrupted, as train does.
+    """
+    forward = _forward(model, samples, should_stop)
+    windows = torch.cat([logits.float().softmax(dim=1) for logits, _ in forward])
     sums = torch.zeros(samples.sequences, windows.shape[1], device=windows.device)
     # On the host: adding up in parallel on a GPU would depend on the order of the threads.
     sums = sums.cpu().index_add_(0, samples.sequence.cpu(), windows.cpu())
@@ -193,11 +217,14 @@ def predict_proba(model: Model, samples: Samples) -> Tensor:
     return sums / counts[:, None]
 
 
-def _forward(model: Model, samples: Samples) -> Iterator[tuple[Tensor, Tensor]]:
+def _forward(
+    model: Model, samples: Samples, should_stop: ShouldStop
+) -> Iterator[tuple[Tensor, Tensor]]:
     model.eval()
     order = torch.arange(len(samples))
     device_order = order.to(samples.device)
     for first in range(0, len(order), EVALUATION_BATCH):
+        _heed(should_stop)
         chosen = slice(first, first + EVALUATION_BATCH)
         batch = samples.batch(order[chosen], device_order[chosen])
         yield model(batch.values, batch.lengths, batch.static), batch.labels

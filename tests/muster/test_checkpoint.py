@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from learning import make_config, make_dataset, start
-from muster.checkpoint import Progress, load_progress, restore_fit, save_checkpoint
+from muster.checkpoint import FitState, Progress, load_progress, restore_fit, save_checkpoint
 from muster.data.folds import make_folds
 from muster.errors import UserError
 from muster.tensors import pack, unpack
@@ -100,13 +100,13 @@ def test_a_checkpoint_of_another_trial_is_refused() -> None:
 
 def test_a_checkpoint_of_another_fold_is_refused() -> None:
     progress = Progress.empty(3, 2)
-    data = save_checkpoint(progress, make_fit(), trial=TRIAL)
+    data = save_checkpoint(progress, FitState.of(make_fit()), trial=TRIAL)
     with pytest.raises(UserError, match="belongs to fold 0, not 1"):
         restore_fit(data, make_fit(), fold=1)
 
 
 def test_a_checkpoint_of_another_model_is_refused() -> None:
-    data = save_checkpoint(Progress.empty(3, 2), make_fit(width=2), trial=TRIAL)
+    data = save_checkpoint(Progress.empty(3, 2), FitState.of(make_fit(width=2)), trial=TRIAL)
     with pytest.raises(UserError, match="checkpoint is damaged"):
         restore_fit(data, make_fit(width=3), fold=0)
 
