@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from muster.errors import UserError
-from muster.voting import RULES, decide, vote
+from muster.voting import RULES, decide, halve, vote
 
 
 def stack(*members: list[list[float]]) -> NDArray[np.float64]:
@@ -86,3 +86,50 @@ def test_what_is_no_probability_array_is_refused() -> None:
         vote(np.ones((0, 3, 2)), rule="soft")
     with pytest.raises(ValueError, match="finite"):
         vote(np.full((2, 3, 2), np.nan), rule="majority")
+
+
+def test_weights_that_are_none_are_refused() -> None:
+    for weights in ([1.0], [0.0, 0.0], [-1.0, 2.0], [np.nan, 1.0]):
+        with pytest.raises(ValueError, match="weights"):
+            vote(random_members(0, 2, 3, 2), rule="soft", weights=weights)
+
+
+def test_weighted_votes_of_two_outweigh_three() -> None:
+    members = stack(*[[[0.6, 0.4]]] * 2, *[[[0.4, 0.6]]] * 3)
+    assert decide(vote(members, rule="weighted", weights=[3, 3, 1, 1, 1])).tolist() == [0]
+    assert decide(vote(members, rule="weighted")).tolist() == [1]
+
+
+def test_a_tie_of_weighted_votes_goes_to_the_larger_summed_probability() -> None:
+    members = stack([[0.6, 0.1, 0.3]], [[0.1, 0.8, 0.1]])
+    assert decide(vote(members, rule="weighted", weights=[0.3, 0.3])).tolist() == [1]
+
+
+def test_factors_move_the_decision_and_leave_shares() -> None:
+    members = random_members(2, members=3, sequences=20, classes=3)
+    scores = vote(members, rule="soft", factors=[1.0, 1.0, 50.0])
+    assert (decide(scores) == 2).all()
+    np.testing.assert_allclose(scores.sum(axis=1), 1.0)
+
+
+def test_temperatures_turn_a_sure_member_down() -> None:
+    members = stack([[0.9, 0.1]], [[0.2, 0.8]])
+    assert decide(vote(members, rule="soft")).tolist() == [0]
+    assert decide(vote(members, rule="soft", temperatures=[4.0, 1.0])).tolist() == [1]
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_blocks_are_seamless(rule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = random_members(6, members=4, sequences=50, classes=3)
+    whole = vote(members, rule=rule)
+    monkeypatch.setattr("muster.voting.BLOCK_ROWS", 7)
+    np.testing.assert_array_equal(vote(members, rule=rule), whole)
+
+
+def test_half_precision_keeps_every_decision() -> None:
+    wide = np.array([[0.50001, 0.49999], [0.49999, 0.50001], [np.nan, np.nan], [1.0, 0.0]])
+    halves = halve(wide)
+    assert halves.dtype == np.float16
+    known = [0, 1, 3]
+    assert (halves[known].argmax(axis=1) == wide[known].argmax(axis=1)).all()
+    np.testing.assert_allclose(halves, wide, atol=1e-3)

@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Event
 
+import numpy as np
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
 
 from muster.errors import DiskFull
 from muster.evaluation import EpochReport
+from muster.metrics import score
 from muster_db import blobs, trials
 from muster_db.claims import Claim
 from muster_db.study import Study, progress, stop_study
@@ -57,6 +60,10 @@ def test_complete_trial_leaves_value_reports_attributes_and_blobs(
     assert len(trial.user_attrs["fold_scores"]) == 2
     names = trials.blob_names(held.engine, taken.trial_id)
     assert set(names) == {"oof", "test", "curves", "fold0", "fold1"}
+    stored = np.load(io.BytesIO(blobs.get(held.engine, names["oof"])), allow_pickle=False)
+    assert stored.dtype == np.float16
+    known = held.folds >= 0
+    assert score("macro_f1", held.dataset.labels[known], stored[known]) == trial.value
 
 
 def test_released_trial_is_resumed_by_another_worker_to_the_same_bits(

@@ -30,6 +30,7 @@ from muster.errors import (
 from muster.evaluation import EpochReport, Evaluation, TrialResult
 from muster.settings import Settings
 from muster.space import Space
+from muster.voting import halve
 from muster_db import blobs, pruning, trials
 from muster_db.claims import Claim
 from muster_db.mirror import Mirror
@@ -232,7 +233,8 @@ def _is_hopeless(context: Context, claim: Claim, report: EpochReport) -> bool:
 def _store(engine: Engine, result: TrialResult) -> dict[str, str]:
     """Put a result's arrays, curves and weights into the blob store: name to SHA-256."""
     parts = {
-        "oof": _npy(result.probabilities),
+        # Half precision is enough to choose and estimate by; a bundle predicts by its weights.
+        "oof": _npy(halve(result.probabilities)),
         "test": _npy(result.test_probabilities),
         "curves": json.dumps(result.curves).encode(),
     }
@@ -248,7 +250,7 @@ def _tidy(context: Context) -> None:
         log.warning("weights of lesser trials are kept for now: %s", error)
 
 
-def _npy(array: NDArray[np.float32]) -> bytes:
+def _npy(array: NDArray[np.floating[Any]]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
