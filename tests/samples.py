@@ -83,6 +83,7 @@ def take(
     worker_id: int = 1,
     lease_seconds: float = 60.0,
     propose: Callable[[], Proposal] | None = None,
+    ahead: bool = False,
 ) -> Claim:
     """Claim a trial that must be there."""
     found = claim(
@@ -91,6 +92,7 @@ def take(
         worker_id=worker_id,
         lease_seconds=lease_seconds,
         propose=propose or proposer(worker_id),
+        ahead=ahead,
     )
     if not isinstance(found, Claim):
         raise AssertionError(f"nothing to claim: {found}")

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from optuna.trial import TrialState
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, Row, insert, select, update
 
 from muster_db import leases, limits, records
 from muster_db.clock import clock
@@ -41,6 +40,7 @@ class _Claimant:
     worker_id: int
     lease_seconds: float
     token: str
+    state: str
 
 
 def claim(
@@ -50,14 +50,18 @@ def claim(
     worker_id: int,
     lease_seconds: float,
     propose: Callable[[], Proposal],
+    ahead: bool = False,
 ) -> Claim | StudyProgress:
     """Take a trial that somebody left, else a new slot of the budget; else say how far it is.
 
+    ahead: the trial is only reserved, to be begun with trials.begin; a worker that finds nothing
+    else to claim may take it over until then.
     A left trial keeps its number and parameters. propose is called outside any transaction, only
     for a new slot, and again when its configuration was taken meanwhile. StudyProgress: nothing
     to claim, because all is told (is_finished), others still run, or the study is stopped.
     """
-    claimant = _Claimant(study, worker_id, lease_seconds, uuid.uuid4().hex)
+    state = leases.RESERVED if ahead else leases.RUNNING
+    claimant = _Claimant(study, worker_id, lease_seconds, uuid.uuid4().hex, state)
     found = transact(engine, lambda connection: _take_left(connection, claimant))
     for redraw in range(REDRAWS):
         if found is not None:
@@ -75,37 +79,50 @@ def _take_left(connection: Connection, claimant: _Claimant) -> Claim | StudyProg
     if row.state != "open":
         return read_progress(connection, study)
     for left in leases.left(connection, study.study_id):
-        state = leases.expire(connection, left) if left.state == leases.RUNNING else left.state
-        if state in leases.TAKEABLE and _retake(connection, left.trial_id, left.token, claimant):
+        is_takeable = left.state in leases.TAKEABLE
+        state = left.state if is_takeable else leases.expire(connection, left)
+        if state in leases.TAKEABLE and _retake(connection, left, state, claimant):
             return _claim_of(connection, left.trial_id, claimant)
     if row.claimed < row.budget and not limits.enforce(
         connection, row, direction=study.contract.direction
     ):
         return None
-    return read_progress(connection, study)
+    return _take_reserved(connection, claimant) or read_progress(connection, study)
 
 
-def _retake(connection: Connection, trial_id: int, token: str, claimant: _Claimant) -> bool:
+def _take_reserved(connection: Connection, claimant: _Claimant) -> Claim | None:
+    """A trial that a busy worker claimed ahead, for a worker that would be idle otherwise."""
+    if claimant.state == leases.RESERVED:
+        return None
+    for row in leases.reserved(connection, claimant.study.study_id):
+        if _retake(connection, row, leases.RESERVED, claimant):
+            return _claim_of(connection, row.trial_id, claimant)
+    return None
+
+
+def _retake(connection: Connection, row: Row[Any], state: str, claimant: _Claimant) -> bool:
     """Whether the trial is ours now, and not another's that saw it at the same moment."""
     changed = connection.execute(
         update(trials)
         .where(
-            trials.c.trial_id == trial_id,
-            trials.c.token == token,
-            trials.c.state.in_(leases.TAKEABLE),
+            trials.c.trial_id == row.trial_id,
+            trials.c.token == row.token,
+            trials.c.state == state,
         )
         .values(
-            state=leases.RUNNING,
+            state=claimant.state,
             token=claimant.token,
             worker_id=claimant.worker_id,
-            attempt=trials.c.attempt + 1,
+            # One that was never begun has had no attempt.
+            attempt=row.attempt if row.state == leases.RESERVED else trials.c.attempt + 1,
             expires_at=clock(claimant.lease_seconds),
         )
     ).rowcount
     if changed != 1:
         return False
-    records.set_state(connection, trial_id, TrialState.RUNNING)
-    leases.mark_changed(connection, claimant.study.study_id, trial_id)
+    if claimant.state == leases.RUNNING:
+        records.begin(connection, row.trial_id)
+    leases.mark_changed(connection, claimant.study.study_id, row.trial_id)
     return True
 
 
@@ -150,13 +167,19 @@ def _insert(
             .values(claimed=number, revision=row.revision - 1)
         )
         return None
-    trial_id = records.insert_trial(connection, study.study_id, number=number, proposal=proposal)
+    trial_id = records.insert_trial(
+        connection,
+        study.study_id,
+        number=number,
+        proposal=proposal,
+        is_begun=claimant.state == leases.RUNNING,
+    )
     connection.execute(
         insert(trials).values(
             trial_id=trial_id,
             study_id=study.study_id,
             number=number,
-            state=leases.RUNNING,
+            state=claimant.state,
             token=claimant.token,
             worker_id=claimant.worker_id,
             attempt=1,

@@ -7,6 +7,7 @@ import errno
 import logging
 import os
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,8 +80,16 @@ def find(engine: Engine, name: str) -> StoredDataset:
     return found[0]
 
 
-def fetch(engine: Engine, fingerprint: str, *, cache: Path) -> Dataset:
+def fetch(
+    engine: Engine,
+    fingerprint: str,
+    *,
+    cache: Path,
+    between: Callable[[], object] = lambda: None,
+) -> Dataset:
     """The dataset of that fingerprint, out of the cache folder where it is whole there.
+
+    between: called between the rows of 512 KiB that are fetched.
 
     Raises UserError when the database lacks it, or holds another than the fingerprint says, and
     where the folder may not be written to; DiskFull where it has no room.
@@ -88,7 +97,7 @@ def fetch(engine: Engine, fingerprint: str, *, cache: Path) -> Dataset:
     path = cache / f"{fingerprint}.npz"
     if (cached := _cached(path, fingerprint)) is not None:
         return cached
-    data = blobs.get(engine, find(engine, fingerprint).sha)
+    data = blobs.get(engine, find(engine, fingerprint).sha, between=between)
     dataset = unpack(data)
     if fingerprint_of(dataset) != fingerprint:
         raise UserError(

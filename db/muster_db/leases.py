@@ -12,12 +12,14 @@ from muster_db import records
 from muster_db.clock import clock
 from muster_db.tables import studies, trial_blobs, trials
 
+# Claimed ahead by a worker that still trains another trial: its own until an idle one takes it.
+RESERVED: Final = "reserved"
 RUNNING: Final = "running"
 EXPIRED: Final = "expired"
 RELEASED: Final = "released"
 TOLD: Final = "told"
 # Whose token still counts: an expired lease can be taken back while nobody else has the trial.
-HELD: Final = (RUNNING, EXPIRED)
+HELD: Final = (RESERVED, RUNNING, EXPIRED)
 TAKEABLE: Final = (EXPIRED, RELEASED)
 ENDED: Final = (RELEASED, TOLD)
 # Names of blobs that only a trial that runs needs begin so.
@@ -30,7 +32,7 @@ def left(
     connection: Connection, study_id: int | None, *, only_expired: bool = False
 ) -> Sequence[Row[Any]]:
     """Rows of trials that nobody works on: released ones and those whose lease ran out."""
-    has_run_out = and_(trials.c.state == RUNNING, trials.c.expires_at < clock())
+    has_run_out = and_(trials.c.state.in_((RESERVED, RUNNING)), trials.c.expires_at < clock())
     is_left = has_run_out if only_expired else or_(trials.c.state.in_(TAKEABLE), has_run_out)
     query = select(trials).where(is_left).order_by(trials.c.number)
     if study_id is not None:
@@ -38,27 +40,44 @@ def left(
     return connection.execute(query).all()
 
 
+def reserved(connection: Connection, study_id: int) -> Sequence[Row[Any]]:
+    """Rows of trials that were claimed ahead and have not begun, by number."""
+    query = select(trials).where(trials.c.study_id == study_id, trials.c.state == RESERVED)
+    return connection.execute(query.order_by(trials.c.number)).all()
+
+
 def expire(connection: Connection, row: Row[Any]) -> str | None:
-    """End an attempt whose lease ran out; the trial's new state, None where it was extended."""
+    """End an attempt whose lease ran out; the trial's new state, None where it was extended.
+
+    One that never began is no failure.
+    """
+    if row.state == RESERVED:
+        return RELEASED if _run_out(connection, row, state=RELEASED) else None
     failures, max_attempts = failures_of(connection, row.trial_id)
     is_last = failures + 1 >= max_attempts
-    changed = connection.execute(
-        update(trials)
-        .where(
-            trials.c.trial_id == row.trial_id,
-            trials.c.token == row.token,
-            trials.c.state == RUNNING,
-            trials.c.expires_at < clock(),
-        )
-        .values(state=TOLD if is_last else EXPIRED, failures=failures + 1)
-    ).rowcount
-    if changed != 1:
+    state = TOLD if is_last else EXPIRED
+    if not _run_out(connection, row, state=state, failures=failures + 1):
         return None
     error = f"the lease of attempt {row.attempt} ran out: its worker died or was cut off"
     if row.error:
         error = f"{error}; the attempt before: {row.error}"
     fail(connection, row.study_id, row.trial_id, is_last=is_last, error=error)
-    return TOLD if is_last else EXPIRED
+    return state
+
+
+def _run_out(connection: Connection, row: Row[Any], **values: Any) -> bool:
+    """Change a row whose lease ran out; False where it was extended or taken meanwhile."""
+    changed = connection.execute(
+        update(trials)
+        .where(
+            trials.c.trial_id == row.trial_id,
+            trials.c.token == row.token,
+            trials.c.state == row.state,
+            trials.c.expires_at < clock(),
+        )
+        .values(**values)
+    ).rowcount
+    return changed == 1
 
 
 def fail(

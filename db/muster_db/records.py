@@ -17,7 +17,7 @@ from optuna.distributions import (
 )
 from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialValueModel
 from optuna.trial import TrialState
-from sqlalchemy import Connection, CursorResult, Table, insert, select, update
+from sqlalchemy import Connection, CursorResult, Table, func, insert, select, update
 from sqlalchemy.dialects import mysql, sqlite
 
 from muster.errors import UserError
@@ -48,14 +48,16 @@ class Proposal:
         return hashlib.sha256(json.dumps(self.params, sort_keys=True).encode()).hexdigest()
 
 
-def insert_trial(connection: Connection, study_id: int, *, number: int, proposal: Proposal) -> int:
-    """Insert a RUNNING trial with its parameters; returns its id."""
+def insert_trial(
+    connection: Connection, study_id: int, *, number: int, proposal: Proposal, is_begun: bool
+) -> int:
+    """Insert a trial with its parameters, RUNNING or WAITING to be begun; returns its id."""
     result = connection.execute(
         insert(optuna_trials).values(
             study_id=study_id,
             number=number,
-            state=TrialState.RUNNING,
-            datetime_start=clock(whole=True),
+            state=TrialState.RUNNING if is_begun else TrialState.WAITING,
+            datetime_start=clock(whole=True) if is_begun else None,
         )
     )
     trial_id = inserted_id(result)
@@ -101,6 +103,16 @@ def set_state(connection: Connection, trial_id: int, state: TrialState) -> None:
     """Set the state that Optuna shows."""
     connection.execute(
         update(optuna_trials).where(optuna_trials.c.trial_id == trial_id).values(state=state)
+    )
+
+
+def begin(connection: Connection, trial_id: int) -> None:
+    """Set a trial that waits RUNNING; its time counts from now, or from its first attempt."""
+    start = func.coalesce(optuna_trials.c.datetime_start, clock(whole=True))
+    connection.execute(
+        update(optuna_trials)
+        .where(optuna_trials.c.trial_id == trial_id)
+        .values(state=TrialState.RUNNING, datetime_start=start)
     )
 
 

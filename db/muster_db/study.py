@@ -175,6 +175,12 @@ def progress(engine: Engine, study: Study) -> StudyProgress:
     return transact(engine, lambda connection: read_progress(connection, study), read_only=True)
 
 
+def is_stopped(engine: Engine, study: Study) -> bool:
+    """Whether somebody has stopped the study; raises UserError when it has been deleted."""
+    row = transact(engine, lambda connection: study_row(connection, study), read_only=True)
+    return bool(row.state == "stopped")
+
+
 def read_progress(connection: Connection, study: Study) -> StudyProgress:
     """progress, inside a transaction."""
     row = study_row(connection, study)

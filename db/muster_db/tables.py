@@ -55,7 +55,8 @@ studies = Table(
     Column("patience", Integer),
 )
 
-# One row a trial. state: running (leased), expired (lease ran out), released (given back), told.
+# One row a trial. state: reserved (leased, not begun), running (leased), expired (lease ran out),
+# released (given back), told.
 trials = Table(
     "muster_trials",
     metadata,

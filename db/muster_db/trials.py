@@ -26,7 +26,7 @@ from muster_db.tables import trial_blobs, trials
 log = logging.getLogger(__name__)
 
 __all__ = [
-    "Claim", "attach", "blob_names", "claim", "extend", "fail_attempt", "reap", "release",
+    "Claim", "attach", "begin", "blob_names", "claim", "extend", "fail_attempt", "reap", "release",
     "report", "tell",
 ]  # fmt: skip
 
@@ -58,25 +58,47 @@ def attach(engine: Engine, held: Claim, blobs: Mapping[str, str]) -> None:
 
     def verb(connection: Connection) -> list[str]:
         _keep(connection, held)
-        known = _blobs_of(connection, held.trial_id)
-        _name_blobs(connection, held.trial_id, blobs)
-        return [known[name] for name in blobs if name in known and known[name] != blobs[name]]
+        return _replace_blobs(connection, held.trial_id, blobs)
 
-    replaced = transact(engine, verb)
-    if replaced:
-        store.forget(engine, replaced)
+    _forget(engine, held, transact(engine, verb))
 
 
-def release(engine: Engine, held: Claim) -> None:
-    """Give the trial back, so that the next claim continues it at once. Raises LeaseLost."""
-    tries = count()
+def begin(engine: Engine, held: Claim) -> None:
+    """Begin a trial that was claimed ahead. Raises LeaseLost where another worker took it."""
 
     def verb(connection: Connection) -> None:
-        if _end(connection, held, leases.RELEASED, is_retry=next(tries) > 0):
-            records.set_state(connection, held.trial_id, TrialState.WAITING)
-            leases.mark_changed(connection, held.study_id, held.trial_id)
+        end = clock(held.lease_seconds)
+        if not _change(connection, held, (leases.RESERVED,), state=leases.RUNNING, expires_at=end):
+            # An earlier try may have begun it already.
+            _keep(connection, held)
+        records.begin(connection, held.trial_id)
 
     transact(engine, verb)
+
+
+def release(
+    engine: Engine,
+    held: Claim,
+    *,
+    reports: Sequence[tuple[int, float]] = (),
+    blobs: Mapping[str, str] | None = None,
+) -> None:
+    """Give the trial back, so that the next claim continues it at once. Raises LeaseLost.
+
+    reports, blobs: the last to be stored with it.
+    """
+    tries = count()
+
+    def verb(connection: Connection) -> list[str]:
+        if not _end(connection, held, leases.RELEASED, is_retry=next(tries) > 0):
+            return []
+        records.write_reports(connection, held.trial_id, reports)
+        replaced = _replace_blobs(connection, held.trial_id, blobs or {})
+        records.set_state(connection, held.trial_id, TrialState.WAITING)
+        leases.mark_changed(connection, held.study_id, held.trial_id)
+        return replaced
+
+    _forget(engine, held, transact(engine, verb))
 
 
 def tell(
@@ -87,11 +109,12 @@ def tell(
     value: float | None,
     attributes: Mapping[str, Any],
     blobs: Mapping[str, str],
+    reports: Sequence[tuple[int, float]] = (),
 ) -> None:
     """Finish the trial, once: COMPLETE, PRUNED or FAIL with its value, attributes and blobs.
 
-    blobs: name to SHA-256 of what is in the blob store; checkpoints are dropped. Raises
-    LeaseLost, and then nothing is changed.
+    blobs: name to SHA-256 of what is in the blob store; checkpoints are dropped. reports: the
+    last intermediate values, (step, value) each. Raises LeaseLost, and then nothing is changed.
     """
     if not state.is_finished():
         raise ValueError(f"{state} does not finish a trial")
@@ -102,6 +125,7 @@ def tell(
     def verb(connection: Connection) -> list[str]:
         if not _end(connection, held, leases.TOLD, is_retry=next(tries) > 0):
             return []
+        records.write_reports(connection, held.trial_id, reports)
         known = _blobs_of(connection, held.trial_id)
         _name_blobs(connection, held.trial_id, blobs)
         leases.finish(
@@ -114,12 +138,7 @@ def tell(
         )
         return [sha for name, sha in known.items() if name.startswith(leases.CHECKPOINT)]
 
-    checkpoints = transact(engine, verb)
-    try:
-        store.forget(engine, checkpoints)
-    except Unavailable as error:
-        # The trial is told; what is left here goes with the next `muster db gc`.
-        log.warning("checkpoints of trial %s are kept for now: %s", held.number, error)
+    _forget(engine, held, transact(engine, verb))
 
 
 def fail_attempt(engine: Engine, held: Claim, error: str) -> bool:
@@ -166,10 +185,19 @@ def blob_names(engine: Engine, trial_id: int) -> dict[str, str]:
     return transact(engine, lambda connection: _blobs_of(connection, trial_id), read_only=True)
 
 
+def _forget(engine: Engine, held: Claim, checkpoints: Sequence[str]) -> None:
+    """Drop blobs that the trial names no more."""
+    try:
+        store.forget(engine, checkpoints)
+    except Unavailable as error:
+        # The verb itself is done; what is left here goes with the next `muster db gc`.
+        log.warning("checkpoints of trial %s are kept for now: %s", held.number, error)
+
+
 def _keep(connection: Connection, held: Claim) -> None:
     """Extend the lease; one that had expired is taken back, and was no failure then."""
     end = clock(held.lease_seconds)
-    if _change(connection, held, (leases.RUNNING,), expires_at=end):
+    if _change(connection, held, (leases.RESERVED, leases.RUNNING), expires_at=end):
         return
     _hold(connection, held, state=leases.RUNNING, expires_at=end, failures=trials.c.failures - 1)
     records.set_state(connection, held.trial_id, TrialState.RUNNING)
@@ -217,6 +245,15 @@ def _blobs_of(connection: Connection, trial_id: int) -> dict[str, str]:
         select(trial_blobs.c.name, trial_blobs.c.sha).where(trial_blobs.c.trial_id == trial_id)
     )
     return {name: sha for name, sha in rows}
+
+
+def _replace_blobs(connection: Connection, trial_id: int, blobs: Mapping[str, str]) -> list[str]:
+    """Name blobs of the trial; returns those whose name another one has now."""
+    if not blobs:
+        return []
+    known = _blobs_of(connection, trial_id)
+    _name_blobs(connection, trial_id, blobs)
+    return [known[name] for name in blobs if name in known and known[name] != blobs[name]]
 
 
 def _name_blobs(connection: Connection, trial_id: int, blobs: Mapping[str, str]) -> None:
