@@ -18,7 +18,7 @@ from muster.errors import UserError
 from muster.tensors import bytes_tensor, pack, unpack
 from muster.training import Fit, RandomState
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass
@@ -27,12 +27,14 @@ class Progress:
 
     probabilities: (len(dataset), classes) out-of-fold, NaN where no fold has predicted yet.
     curves: one EpochReport each, as plain data. fold_models: FoldModel bytes.
+    micro_batch: windows that go through the device at once, after it ran out of memory.
     """
 
     probabilities: NDArray[np.float32]
     fold_scores: list[float] = field(default_factory=list)
     curves: list[dict[str, Any]] = field(default_factory=list)
     fold_models: list[bytes] = field(default_factory=list)
+    micro_batch: int | None = None
 
     @classmethod
     def empty(cls, sequences: int, classes: int) -> Progress:
@@ -66,7 +68,6 @@ class FitState:
             "epoch": fit.epoch,
             "best_loss": fit.best_loss,
             "epochs_since_best": fit.epochs_since_best,
-            "micro_batch": fit.micro_batch,
             "groups": [_without_params(group) for group in fit.optimizer.param_groups],
             "schedule": None if fit.schedule is None else copy.deepcopy(fit.schedule.state_dict()),
         }
@@ -86,6 +87,7 @@ def save_checkpoint(progress: Progress, state: FitState | None, *, trial: dict[s
         "trial": trial,
         "fold_scores": progress.fold_scores,
         "curves": progress.curves,
+        "micro_batch": progress.micro_batch,
         "fit": None,
     }
     if state is not None:
@@ -108,6 +110,7 @@ def load_progress(data: bytes, *, trial: dict[str, Any]) -> Progress:
             fold_scores=list(content["fold_scores"]),
             curves=list(content["curves"]),
             fold_models=[tensors[f"fold_model.{fold}"].numpy().tobytes() for fold in range(count)],
+            micro_batch=content["micro_batch"],
         )
 
 
@@ -128,7 +131,6 @@ def restore_fit(data: bytes, fit: Fit, *, fold: int) -> None:
         fit.epoch = saved["epoch"]
         fit.best_loss = saved["best_loss"]
         fit.epochs_since_best = saved["epochs_since_best"]
-        fit.micro_batch = saved["micro_batch"]
         fit.best_weights = _below(tensors, "best")
         fit.model.load_state_dict(_below(tensors, "model"))
         state = _optimizer_state(tensors, saved["groups"], fit.optimizer)

@@ -20,18 +20,11 @@ from muster.data.folds import hold_out
 from muster.data.preprocess import Preprocessor
 from muster.errors import Interrupted, NonFiniteLoss
 from muster.fold_model import FoldModel, input_shape, make_model
+from muster.inference import ShouldStop, never, predict_proba
 from muster.metrics import score
 from muster.samples import Samples
 from muster.sampling import class_weights
-from muster.training import (
-    Fit,
-    LossFunction,
-    ShouldStop,
-    never,
-    new_fit,
-    predict_proba,
-    train,
-)
+from muster.training import Fit, new_fit, train
 
 # An epoch that took longer is worth a copy of the fit to go back to: 1 % of it or less.
 LONG_EPOCH_SECONDS = 1.0
@@ -97,12 +90,15 @@ class Evaluation:
         # Of the running fold: its fit once an epoch is finished, and a copy where epochs are long.
         self._fit: Fit | None = None
         self._state: FitState | None = None
-        # Windows a step, once the device has run out of memory; noted on the trial.
-        self.micro_batch: int | None = None
         self._progress = Progress.empty(len(dataset), len(dataset.schema.classes))
         self._resume: bytes | None = resume
         if resume is not None:
             self._progress = load_progress(resume, trial=self._trial())
+
+    @property
+    def micro_batch(self) -> int | None:
+        """Windows that go through the device at once, once it has run out of memory."""
+        return self._progress.micro_batch
 
     def epochs(self, *, should_stop: ShouldStop = never) -> Iterator[EpochReport]:
         """Train to the end. Raises NonFiniteLoss.
@@ -202,7 +198,7 @@ class Evaluation:
         # A list, as JSON gives it back: a resumed trial leaves the same curves.
         plain = {**asdict(report), "fold_scores": list(report.fold_scores)}
         self._progress.curves.append(plain)
-        self.micro_batch = fit.micro_batch
+        self._progress.micro_batch = fit.micro_batch
         self._resume = None
         self._fit = None if report.fold_ended else fit
         is_long = report.seconds > LONG_EPOCH_SECONDS
@@ -214,7 +210,7 @@ class Evaluation:
         torch.manual_seed(fold_seed(self._config.seed, fold))
         model = make_model(self._config, input_shape(self._dataset), preprocessor)
         fit = new_fit(model.to(self._device), self._config, device=self._device)
-        fit.micro_batch = self.micro_batch
+        fit.micro_batch = self._progress.micro_batch
         if self._resume is not None:
             restore_fit(self._resume, fit, fold=fold)
         return fit
@@ -235,7 +231,7 @@ class Evaluation:
             device=self._device,
         )
 
-    def _loss(self, trained: NDArray[np.int64]) -> LossFunction:
+    def _loss(self, trained: NDArray[np.int64]) -> losses.Loss:
         weight = None
         if self._config.class_weight:
             labels = self._dataset.labels[trained]

@@ -13,10 +13,10 @@ from muster.config import TrialConfig
 from muster.data.dataset import Dataset
 from muster.data.preprocess import Preprocessor
 from muster.errors import UserError
+from muster.inference import ShouldStop, never, predict_proba
 from muster.models.base import InputShape, Model
 from muster.samples import Samples
 from muster.tensors import pack, unpack
-from muster.training import ShouldStop, never, predict_proba
 
 FORMAT = 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -13,19 +13,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from muster.config import TrialConfig
-from muster.errors import Interrupted, NonFiniteLoss
+from muster.errors import NonFiniteLoss
+from muster.inference import ShouldStop, halved, heed, mean_loss, never, repeatable
+from muster.losses import Loss
 from muster.models.base import Model
 from muster.optim import Schedule, l1_penalty, make_optimizer, make_schedule
 from muster.samples import Batch, Samples
-
-LossFunction = Callable[[Tensor, Tensor], Tensor]
-ShouldStop = Callable[[], bool]
-EVALUATION_BATCH = 1024
-
-
-def never() -> bool:
-    """Nobody asks to stop."""
-    return False
 
 
 @dataclass
@@ -83,7 +76,7 @@ def train(
     samples: Samples,
     config: TrialConfig,
     *,
-    loss: LossFunction,
+    loss: Loss,
     holdout: Samples | None = None,
     should_stop: ShouldStop = never,
 ) -> Iterator[float]:
@@ -95,8 +88,7 @@ def train(
     """
     while not fit.is_finished(config):
         fit.random.restore(samples.device)
-        # Left to itself, cuDNN may pick another algorithm, hence other sums, in the next run.
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        with repeatable():
             train_loss = _epoch(fit, samples, config, loss, should_stop)
         fit.epoch += 1
         watched = train_loss
@@ -115,7 +107,7 @@ def train(
 
 
 def _epoch(
-    fit: Fit, samples: Samples, config: TrialConfig, loss: LossFunction, should_stop: ShouldStop
+    fit: Fit, samples: Samples, config: TrialConfig, loss: Loss, should_stop: ShouldStop
 ) -> float:
     fit.model.train()
     parameters = list(fit.model.parameters())
@@ -123,7 +115,7 @@ def _epoch(
     device_order = order.to(samples.device)
     total = torch.zeros((), device=samples.device)
     for first in range(0, len(order), config.batch_size):
-        _heed(should_stop)
+        heed(should_stop)
         chosen = slice(first, first + config.batch_size)
         batch = samples.batch(order[chosen], device_order[chosen])
         total += _gradient(fit, batch, config, loss) * len(batch.labels)
@@ -139,37 +131,32 @@ def _epoch(
     return mean
 
 
-def _heed(should_stop: ShouldStop) -> None:
-    if should_stop():
-        raise Interrupted("training was told to stop within an epoch")
-
-
-def _gradient(fit: Fit, batch: Batch, config: TrialConfig, loss: LossFunction) -> Tensor:
+def _gradient(fit: Fit, batch: Batch, config: TrialConfig, loss: Loss) -> Tensor:
     """Leave the batch's gradient on the parameters; returns its mean loss.
 
-    Where the device runs out of memory, the batch goes through in halves, and halves of these:
-    the effective batch stays what it was. With class weights, each part is averaged by its own.
+    Where the device runs out of memory, the batch goes through in halves, and halves of these,
+    from the random state of the first try. The gradient stays that of the whole batch, class
+    weights included. A model with batch normalisation is an exception: it normalises each part by
+    the part's own statistics, and has seen the first try's.
     """
+    device, count = batch.labels.device, len(batch.labels)
+    before = RandomState.capture(device)
     while True:
         fit.optimizer.zero_grad(set_to_none=True)
-        size = fit.micro_batch or len(batch.labels)
+        size = min(fit.micro_batch or count, count)
         try:
             return _accumulate(fit, batch, config, loss, size)
         except RuntimeError as error:
-            if not is_out_of_memory(error) or size == 1:
-                raise
-            fit.micro_batch = max(1, min(size, len(batch.labels)) // 2)
+            fit.micro_batch = halved(size, error)
+        before.restore(device)
 
 
-def _accumulate(
-    fit: Fit, batch: Batch, config: TrialConfig, loss: LossFunction, size: int
-) -> Tensor:
-    count = len(batch.labels)
+def _accumulate(fit: Fit, batch: Batch, config: TrialConfig, loss: Loss, size: int) -> Tensor:
+    mass = loss.mass(batch.labels)
     total = torch.zeros((), device=batch.labels.device)
-    for first in range(0, count, size):
+    for first in range(0, len(batch.labels), size):
         part = batch.part(first, first + size)
-        value = loss(fit.model(part.values, part.lengths, part.static), part.labels)
-        value = value * (len(part.labels) / count)
+        value = loss.total(fit.model(part.values, part.lengths, part.static), part.labels) / mass
         total += value.detach()
         value.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
     if config.l1:
@@ -178,53 +165,9 @@ def _accumulate(
     return total
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch could not get the memory it asked for, on a GPU or on the host."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
 def _remember_best(fit: Fit, watched: float) -> None:
     fit.epochs_since_best += 1
     if watched < fit.best_loss:
         fit.best_loss = watched
         fit.best_weights = copy.deepcopy(fit.model.state_dict())
         fit.epochs_since_best = 0
-
-
-@torch.inference_mode()
-def mean_loss(
-    model: Model, samples: Samples, loss: LossFunction, *, should_stop: ShouldStop = never
-) -> float:
-    """The loss over all windows, in evaluation mode. Raises Interrupted, as train does."""
-    total = 0.0
-    for logits, labels in _forward(model, samples, should_stop):
-        total += float(loss(logits, labels)) * len(labels)
-    return total / len(samples)
-
-
-@torch.inference_mode()
-def predict_proba(model: Model, samples: Samples, *, should_stop: ShouldStop = never) -> Tensor:
-    """(sequences, classes) probabilities on the host: the mean over each sequence's windows.
-
-    Raises Interrupted, as train does.
-    """
-    forward = _forward(model, samples, should_stop)
-    windows = torch.cat([logits.float().softmax(dim=1) for logits, _ in forward])
-    sums = torch.zeros(samples.sequences, windows.shape[1], device=windows.device)
-    # On the host: adding up in parallel on a GPU would depend on the order of the threads.
-    sums = sums.cpu().index_add_(0, samples.sequence.cpu(), windows.cpu())
-    counts = torch.bincount(samples.sequence.cpu(), minlength=samples.sequences)
-    return sums / counts[:, None]
-
-
-def _forward(
-    model: Model, samples: Samples, should_stop: ShouldStop
-) -> Iterator[tuple[Tensor, Tensor]]:
-    model.eval()
-    order = torch.arange(len(samples))
-    device_order = order.to(samples.device)
-    for first in range(0, len(order), EVALUATION_BATCH):
-        _heed(should_stop)
-        chosen = slice(first, first + EVALUATION_BATCH)
-        batch = samples.batch(order[chosen], device_order[chosen])
-        yield model(batch.values, batch.lengths, batch.static), batch.labels

@@ -16,9 +16,11 @@ from muster import losses, models
 from muster.config import Choice, TrialConfig
 from muster.data.preprocess import Preprocessor
 from muster.errors import NonFiniteLoss
+from muster.inference import mean_loss, predict_proba
+from muster.losses import Loss
 from muster.models.base import InputShape, Model
 from muster.samples import Samples
-from muster.training import Fit, RandomState, mean_loss, new_fit, predict_proba, train
+from muster.training import Fit, RandomState, new_fit, train
 
 SHAPE = InputShape(channels=2, static_features=1, classes=3)
 LOSS = losses.build(Choice(name="cross_entropy"), weight=None)
@@ -119,7 +121,11 @@ def test_gradients_are_clipped_to_the_limit(limit: float, monkeypatch: pytest.Mo
         step()
 
     monkeypatch.setattr(fit.optimizer, "step", watched_step)
-    list(train(fit, make_samples(make_dataset()), config, loss=lambda *a: LOSS(*a) * 100))
+    list(
+        train(
+            fit, make_samples(make_dataset()), config, loss=Loss(lambda *a: LOSS.total(*a) * 100)
+        )
+    )
     assert seen
     assert all(value <= limit * 1.001 for value in seen)
     assert max(seen) == pytest.approx(limit, rel=0.01)
@@ -152,9 +158,9 @@ def test_every_window_is_trained_on_once_an_epoch() -> None:
 
     def counting(logits: Tensor, labels: Tensor) -> Tensor:
         sizes.append(len(labels))
-        return LOSS(logits, labels)
+        return LOSS.total(logits, labels)
 
-    list(train(make_fit(config), samples, config, loss=counting))
+    list(train(make_fit(config), samples, config, loss=Loss(counting)))
     assert sum(sizes) == 2 * len(samples)
     assert max(sizes) == 4
 
@@ -163,10 +169,10 @@ def test_a_loss_that_is_no_number_ends_training_by_name() -> None:
     config = make_config("cnn")
 
     def broken(logits: Tensor, labels: Tensor) -> Tensor:
-        return LOSS(logits, labels) * math.nan
+        return LOSS.total(logits, labels) * math.nan
 
     with pytest.raises(NonFiniteLoss, match="nan in epoch 0"):
-        list(train(make_fit(config), make_samples(make_dataset()), config, loss=broken))
+        list(train(make_fit(config), make_samples(make_dataset()), config, loss=Loss(broken)))
 
 
 @pytest.mark.parametrize("architecture", ["cnn", "gru"])
@@ -209,7 +215,7 @@ def test_more_windows_than_an_evaluation_batch_are_all_scored(
     samples = make_samples(make_dataset(), window=3, stride=1)
     model = make_fit(make_config("cnn")).model
     whole, whole_loss = predict_proba(model, samples), mean_loss(model, samples, LOSS)
-    monkeypatch.setattr("muster.training.EVALUATION_BATCH", 7)
+    monkeypatch.setattr("muster.inference.EVALUATION_BATCH", 7)
     torch.testing.assert_close(predict_proba(model, samples), whole)
     assert mean_loss(model, samples, LOSS) == pytest.approx(whole_loss, rel=1e-5)
 

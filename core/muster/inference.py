@@ -1,0 +1,107 @@
+"""What a model says of samples; and what training minds as well: memory, stops, repeatability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from muster.errors import Interrupted
+from muster.losses import Loss
+from muster.models.base import Model
+from muster.samples import Samples
+
+ShouldStop = Callable[[], bool]
+EVALUATION_BATCH = 1024
+# What PyTorch's host allocator, cuBLAS and cuDNN say, which have no exception of their own.
+OUT_OF_MEMORY = ("can't allocate memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+
+
+def never() -> bool:
+    """Nobody asks to stop."""
+    return False
+
+
+@torch.inference_mode()
+def mean_loss(
+    model: Model, samples: Samples, loss: Loss, *, should_stop: ShouldStop = never
+) -> float:
+    """The loss over all windows, in evaluation mode. Raises Interrupted, as train does."""
+    total, mass = torch.zeros((), device=samples.device), torch.zeros((), device=samples.device)
+    with repeatable():
+        for logits, labels in _forward(model, samples, should_stop):
+            total += loss.total(logits, labels)
+            mass += loss.mass(labels)
+    return float(total) / float(mass)
+
+
+@torch.inference_mode()
+def predict_proba(model: Model, samples: Samples, *, should_stop: ShouldStop = never) -> Tensor:
+    """(sequences, classes) probabilities on the host: the mean over each sequence's windows.
+
+    Raises Interrupted, as train does.
+    """
+    with repeatable():
+        forward = _forward(model, samples, should_stop)
+        windows = torch.cat([logits.float().softmax(dim=1) for logits, _ in forward])
+    sums = torch.zeros(samples.sequences, windows.shape[1], device=windows.device)
+    # On the host: adding up in parallel on a GPU would depend on the order of the threads.
+    sums = sums.cpu().index_add_(0, samples.sequence.cpu(), windows.cpu())
+    counts = torch.bincount(samples.sequence.cpu(), minlength=samples.sequences)
+    return sums / counts[:, None]
+
+
+def heed(should_stop: ShouldStop) -> None:
+    """Raise Interrupted where should_stop says so."""
+    if should_stop():
+        raise Interrupted("training was told to stop between two batches")
+
+
+def repeatable() -> AbstractContextManager[None]:
+    """Within it, the same computation on the same GPU gives the same numbers to the bit."""
+    # Left to itself, cuDNN may pick another algorithm, hence other sums, in the next run.
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True, benchmark=False, deterministic=True
+    )
+    return flags
+
+
+def halved(size: int, error: RuntimeError) -> int:
+    """Half as many windows, where the error is want of memory and there are two; else raises."""
+    if size == 1 or not is_out_of_memory(error):
+        raise error
+    return size // 2
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch could not get the memory it asked for, on a GPU or on the host."""
+    is_named = any(sign in str(error) for sign in OUT_OF_MEMORY)
+    return isinstance(error, torch.OutOfMemoryError) or is_named
+
+
+def _forward(
+    model: Model, samples: Samples, should_stop: ShouldStop
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and labels of all windows in turn, fewer at once where the memory runs out.
+
+    How many is found out anew each time: a resumed trial then cuts them as the first try did.
+    """
+    model.eval()
+    first, size = 0, EVALUATION_BATCH
+    while first < len(samples):
+        heed(should_stop)
+        count = min(size, len(samples) - first)
+        try:
+            logits, labels = _predict(model, samples, torch.arange(first, first + count))
+        except RuntimeError as error:
+            size = halved(count, error)
+            continue
+        yield logits, labels
+        first += count
+
+
+def _predict(model: Model, samples: Samples, index: Tensor) -> tuple[Tensor, Tensor]:
+    batch = samples.batch(index, index.to(samples.device))
+    return model(batch.values, batch.lengths, batch.static), batch.labels
