@@ -89,6 +89,7 @@ def run(
         seed=seed,
         sampler=sampler,
         pruner=pruner,
+        trials=trials or NEW_BUDGET,
     )
     # Nothing is written before all input is found good.
     settings = _with_database(settings, db, out)

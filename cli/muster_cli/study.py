@@ -15,12 +15,13 @@ from muster.data.dataset import Dataset
 from muster.data.folds import make_folds
 from muster.errors import UserError
 from muster.metrics import METRICS
-from muster_cli.console import print_json, results
+from muster_cli.console import print_json, progress, results
 from muster_cli.options import Db, Json, open_database, settings_for
 from muster_db import datasets, joining, study
 from muster_db.limits import Limits
 from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
+from muster_db.walk import check_grid
 
 if TYPE_CHECKING:
     from muster.space import Space
@@ -58,8 +59,12 @@ def make_contract(
     seed: int,
     sampler: str,
     pruner: str,
+    trials: int,
 ) -> study.Contract:
-    """What all trials of a study share. Raises UserError that names every unknown choice."""
+    """What all trials of a study share. Raises UserError that names every unknown choice.
+
+    A grid must be finite; where it has fewer combinations than trials, that is said.
+    """
     problems = [
         f"unknown {kind} {name!r}; known are {', '.join(known)}"
         for kind, name, known in (
@@ -71,6 +76,8 @@ def make_contract(
     ]
     if problems:
         raise UserError("; ".join(problems))
+    if sampler == "grid" and (count := check_grid(space.suggest, budget=trials)) < trials:
+        progress.print(f"the grid has {count} combinations: {trials - count} trials will repeat")
     return study.Contract(
         dataset_fingerprint=fingerprint,
         dataset_name=dataset.name,
@@ -137,6 +144,7 @@ def create(
         seed=seed,
         sampler=sampler,
         pruner=pruner,
+        trials=trials,
     )
     study.create_study(
         engine,

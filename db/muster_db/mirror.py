@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import Any
 
-import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Connection, Engine, select
 
 from muster_db import records
 from muster_db.engine import transact
-from muster_db.local import NAME, LocalStorage
+from muster_db.history import History, Row
+from muster_db.local import NAME, STUDY_ID, LocalStorage
 from muster_db.records import Proposal
-from muster_db.samplers import SAMPLERS, exhaustive, random
+from muster_db.samplers import SAMPLERS, Draw, grid, random
 from muster_db.study import Study
 from muster_db.tables import optuna_trials, trials
+from muster_db.walk import Walk
 
 BATCH = 500
 # Draws by the study's sampler, then at random, before the space is searched for what is left.
@@ -35,11 +35,10 @@ class Mirror:
     def __init__(self, engine: Engine, study: Study) -> None:
         self._engine = engine
         self._study = study
-        self._storage = LocalStorage(study.contract.direction)
+        self._history = History()
+        self._storage = LocalStorage(study.contract.direction, self._history)
+        self._walk: Walk | None = None
         self._revision = 0
-        self._params_seen: set[str] = set()
-        # step to (number to value) of the complete trials
-        self._values: defaultdict[int, dict[int, float]] = defaultdict(dict)
         self._refreshing = Lock()
         self._lock = Lock()
 
@@ -51,23 +50,25 @@ class Mirror:
                 self._engine, lambda connection: self._read(connection, revision), read_only=True
             )
             with self._lock:
-                for trial in changed:
-                    self._put(trial)
+                for row in changed:
+                    self._history.put(row)
                 self._revision = revision
 
     @property
     def trials(self) -> list[FrozenTrial]:
         """The trials by number, as samplers see them: what is not finished is RUNNING."""
         with self._lock:
-            return list(self._storage.trials)
+            return self._history.freeze()
 
     def values_at(self, step: int, *, other_than: int) -> list[float]:
         """What the complete trials had at a step, without the trial of that number."""
         with self._lock:
-            found = self._values.get(step, {})
-            return [value for number, value in found.items() if number != other_than]
+            numbers, values = self._history.reports_at(step)
+            is_complete = self._history.states[numbers] == TrialState.COMPLETE
+            found: list[float] = values[is_complete & (numbers != other_than)].tolist()
+            return found
 
-    def propose(self, suggest: Callable[[Trial], Any], *, worker_ordinal: int) -> Proposal:
+    def propose(self, suggest: Callable[[Any], Any], *, worker_ordinal: int) -> Proposal:
         """Draw the next configuration from fresh news; suggest asks a trial for its parameters.
 
         The draw follows from the study's seed, the next number, the worker's ordinal and the
@@ -75,84 +76,72 @@ class Mirror:
         """
         self.refresh()
         makers = [SAMPLERS[self._study.contract.sampler]] * SAMPLER_DRAWS
-        makers += [random] * RANDOM_DRAWS + [exhaustive]
+        makers += [random] * RANDOM_DRAWS + [grid]
         with self._lock:
-            number = len(self._storage.trials)
-            entropy = [self._study.contract.seed, number, worker_ordinal]
-            seeds = np.random.SeedSequence(entropy).generate_state(len(makers))
+            if self._walk is None or self._walk.suggest != suggest:
+                self._walk = Walk(suggest)
             proposal: Proposal | None = None
-            for maker, seed in zip(makers, seeds, strict=True):
-                try:
-                    proposal = self._draw(suggest, maker(int(seed)))
-                except ValueError:
-                    # exhaustive refuses a space without end: what was drawn last must do.
-                    if maker is not exhaustive or proposal is None:
-                        raise
-                if proposal.hash not in self._params_seen:
+            for redraw, maker in enumerate(makers):
+                draw = Draw(
+                    study_seed=self._study.contract.seed,
+                    number=len(self._history),
+                    ordinal=worker_ordinal,
+                    redraw=redraw,
+                    walk=self._walk,
+                    history=self._history,
+                    is_larger_better=self._study.contract.direction == "maximize",
+                )
+                proposal = self._draw(suggest, maker(draw))
+                if not self._history.is_known(proposal.hash):
                     return proposal
         if proposal is None:
             raise RuntimeError("no sampler was asked")
         return Proposal(proposal.params, proposal.distributions, is_repeat=True)
 
     def _draw(
-        self, suggest: Callable[[Trial], Any], sampler: optuna.samplers.BaseSampler
+        self, suggest: Callable[[Any], Any], sampler: optuna.samplers.BaseSampler
     ) -> Proposal:
         study = optuna.Study(NAME, self._storage, sampler=sampler)
-        number = self._storage.create_new_trial(study._study_id)
-        try:
-            suggest(Trial(study, number))
-            drawn = self._storage.get_trial(number)
-        finally:
-            self._storage.drop_last()
+        number = self._storage.create_new_trial(STUDY_ID)
+        suggest(Trial(study, number))
+        drawn = self._storage.get_trial(number)
         return Proposal(dict(drawn.params), dict(drawn.distributions))
 
-    def _put(self, trial: FrozenTrial) -> None:
-        self._storage.put(trial)
-        self._params_seen.add(Proposal(trial.params, trial.distributions).hash)
-        if trial.state == TrialState.COMPLETE:
-            for step, value in trial.intermediate_values.items():
-                self._values[step][trial.number] = value
-
-    def _read(self, connection: Connection, revision: int) -> tuple[list[FrozenTrial], int]:
+    def _read(self, connection: Connection, revision: int) -> tuple[list[Row], int]:
         rows = connection.execute(
             select(
                 trials.c.trial_id,
                 trials.c.number,
                 trials.c.revision,
+                trials.c.params_hash,
                 optuna_trials.c.state,
-                optuna_trials.c.datetime_start,
-                optuna_trials.c.datetime_complete,
             )
             .join_from(trials, optuna_trials, trials.c.trial_id == optuna_trials.c.trial_id)
             .where(trials.c.study_id == self._study.study_id, trials.c.revision > revision)
             .order_by(trials.c.number)
         ).all()
-        found: list[FrozenTrial] = []
+        found: list[Row] = []
         for start in range(0, len(rows), BATCH):
-            found += _freeze(connection, rows[start : start + BATCH])
+            found += _whole(connection, rows[start : start + BATCH])
         return found, max((row.revision for row in rows), default=revision)
 
 
-def _freeze(connection: Connection, rows: Sequence[Any]) -> list[FrozenTrial]:
+def _whole(connection: Connection, rows: Sequence[Any]) -> list[Row]:
     trial_ids = [row.trial_id for row in rows]
     told_ids = [row.trial_id for row in rows if row.state.is_finished()]
-    params = records.read_params(connection, trial_ids)
+    params = records.read_internal_params(connection, trial_ids)
     values = records.read_values(connection, told_ids)
     reports = records.read_reports(connection, told_ids)
     return [
-        FrozenTrial(
+        Row(
             number=row.number,
             # A trial that waits to be resumed counts as running: Optuna would hand it out.
             state=row.state if row.state.is_finished() else TrialState.RUNNING,
+            distributions=tuple((name, each) for name, _, each in params[row.trial_id]),
+            values=tuple(value for _, value, _ in params[row.trial_id]),
             value=values.get(row.trial_id),
-            datetime_start=row.datetime_start,
-            datetime_complete=row.datetime_complete,
-            params=params[row.trial_id][0],
-            distributions=params[row.trial_id][1],
-            user_attrs={},
-            system_attrs={},
-            intermediate_values=reports.get(row.trial_id, {}),
-            trial_id=row.number,
+            reports=reports.get(row.trial_id, {}),
+            params_hash=row.params_hash,
         )
         for row in rows
     ]

@@ -79,6 +79,19 @@ def read_params(
     connection: Connection, trial_ids: Sequence[int]
 ) -> dict[int, tuple[dict[str, Any], dict[str, BaseDistribution]]]:
     """Parameters and distributions of trials, in the order in which they were suggested."""
+    return {
+        trial_id: (
+            {name: each.to_external_repr(value) for name, value, each in found},
+            {name: each for name, _, each in found},
+        )
+        for trial_id, found in read_internal_params(connection, trial_ids).items()
+    }
+
+
+def read_internal_params(
+    connection: Connection, trial_ids: Sequence[int]
+) -> dict[int, list[tuple[str, float, BaseDistribution]]]:
+    """The same as (name, Optuna's internal number, distribution) each."""
     rows = connection.execute(
         select(
             optuna_params.c.trial_id,
@@ -89,13 +102,11 @@ def read_params(
         .where(optuna_params.c.trial_id.in_(trial_ids))
         .order_by(optuna_params.c.param_id)
     )
-    found: dict[int, tuple[dict[str, Any], dict[str, BaseDistribution]]] = {
-        trial_id: ({}, {}) for trial_id in trial_ids
+    found: dict[int, list[tuple[str, float, BaseDistribution]]] = {
+        trial_id: [] for trial_id in trial_ids
     }
     for trial_id, name, value, text in rows:
-        params, distributions = found[trial_id]
-        distributions[name] = parse_distribution(text)
-        params[name] = distributions[name].to_external_repr(value)
+        found[trial_id].append((name, value, parse_distribution(text)))
     return found
 
 

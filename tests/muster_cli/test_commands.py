@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from commands import Finished, done, finish, muster, started, write_example
+from commands import SPACE, Finished, done, finish, muster, started, write_example
+from muster.errors import UserError
 from muster_cli.main import app
 
 
@@ -78,6 +79,19 @@ def test_study_is_created_listed_shown_stopped_resumed_and_deleted() -> None:
     assert ok_json("study", "list") != []
     ok("study", "delete", "first", "--yes")
     assert ok_json("study", "list") == []
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_grid_must_be_finite_and_says_when_it_ends_before_the_budget() -> None:
+    ok("data", "add", "waves.toml")
+    create = ("study", "create", "first", "--data", "waves", "--space", "space.toml")
+    grid = (*create, "--sampler", "grid", "--trials", "9", "--folds", "2")
+    refused = call(*grid).exception
+    assert isinstance(refused, UserError)
+    assert "learning_rate, dropout have neither step nor choices" in str(refused)
+    finite = SPACE.replace("high = 1e-2, log = true", "high = 9e-3, step = 8e-3")
+    Path("space.toml").write_text(finite.replace("high = 0.3", "high = 0.0"))
+    assert "6 combinations: 3 trials will repeat" in call(*grid).stderr
 
 
 @pytest.mark.usefixtures("folder")
