@@ -16,7 +16,7 @@ WIDE = 1000
 results = Console(
     soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE
 )
-progress = Console(stderr=True, highlight=False, markup=False)
+progress = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 
 def configure_logging(*, debug: bool) -> None:

@@ -13,18 +13,18 @@ from muster.data.description import load_description
 from muster.data.readers import read_dataset
 from muster.settings import Settings
 from muster_cli.console import print_json, results
-from muster_cli.options import Db, Json, open_database, settings_for
+from muster_cli.options import (
+    DataRoot,
+    DatasetFile,
+    Db,
+    Json,
+    open_database,
+    open_or_make,
+    settings_for,
+)
 from muster_db import datasets
 
 app = typer.Typer(help="Store and list datasets.", no_args_is_help=True)
-
-DataRoot = Annotated[
-    Path | None,
-    typer.Option(
-        "--data-root",
-        help="Folder that the dataset file's paths start from.  [MUSTER_DATA; its own folder]",
-    ),
-]
 
 
 def read(path: Path, *, data_root: Path | None, settings: Settings) -> Dataset:
@@ -34,14 +34,14 @@ def read(path: Path, *, data_root: Path | None, settings: Settings) -> Dataset:
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(help="The dataset file (TOML).")],
+    file: DatasetFile,
     data_root: DataRoot = None,
     db: Db = None,
 ) -> None:
-    """Read, check, fingerprint and store a dataset, so that workers can fetch it."""
+    """Read, check and store a dataset. Workers fetch it by its fingerprint."""
     settings = settings_for(db)
     dataset = read(file, data_root=data_root, settings=settings)
-    fingerprint = datasets.store(open_database(settings), dataset)
+    fingerprint = datasets.store(open_or_make(settings), dataset)
     results.print(f"{dataset.name}  {fingerprint}")
 
 

@@ -7,13 +7,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine
 
-from muster.errors import UserError
-from muster_cli.console import print_json, results
-from muster_cli.options import Db, Json, database_url, settings_for
+from muster_cli.console import print_json, progress, results
+from muster_cli.options import Db, Json, connect, open_database, settings_for
 from muster_db import backup as backups
-from muster_db import engine as engines
 from muster_db import garbage, schema
 from muster_db import restore as restoring
 
@@ -24,15 +21,15 @@ app = typer.Typer(
 
 @app.command()
 def init(db: Db = None) -> None:
-    """Make the tables; safe to repeat and to start on several machines at once."""
-    engine = engines.connect(database_url(settings_for(db)))
+    """Make the tables. It may be repeated, and started on several machines at once."""
+    engine = connect(settings_for(db))
     schema.initialise(engine)
     results.print(f"{engine.url.render_as_string(hide_password=True)}: tables are ready")
 
 
 @app.command()
 def upgrade(db: Db = None) -> None:
-    """Bring the tables of an older muster to this version."""
+    """Bring older tables to this version."""
     init(db)
 
 
@@ -41,8 +38,10 @@ def backup(
     file: Annotated[Path, typer.Argument(help="The file to write; it must not exist yet.")],
     db: Db = None,
 ) -> None:
-    """Write all studies, trials, datasets and blobs to one file, while workers go on."""
-    manifest = backups.back_up(_open_existing(db), file)
+    """Write the whole database to one file. Workers may go on meanwhile."""
+    manifest = backups.back_up(open_database(settings_for(db)), file)
+    if manifest.tables["studies"].rows == 0:
+        progress.print("warning: there is no study in this database; is --db the right one?")
     results.print(f"{file}: {manifest}")
 
 
@@ -51,8 +50,8 @@ def restore(
     file: Annotated[Path, typer.Argument(help="A file that `muster db backup` wrote.")],
     db: Db = None,
 ) -> None:
-    """Put a backup into an empty database, SQLite or MySQL; running trials resume there."""
-    engine = engines.connect(database_url(settings_for(db)))
+    """Put a backup into an empty database. Trials that ran go on there."""
+    engine = connect(settings_for(db))
     manifest = restoring.restore(engine, file)
     results.print(f"{engine.url.render_as_string(hide_password=True)}: restored {manifest}")
 
@@ -65,19 +64,9 @@ def gc(
     db: Db = None,
     json: Json = False,
 ) -> None:
-    """Remove blobs and artifacts that nothing refers to and that are over an hour old."""
-    collected = garbage.collect(_open_existing(db), unused_datasets=datasets)
+    """Remove what nothing refers to. It is spared for an hour after its last use."""
+    collected = garbage.collect(open_database(settings_for(db)), unused_datasets=datasets)
     if json:
         print_json(asdict(collected))
         return
     results.print(str(collected))
-
-
-def _open_existing(db: str | None) -> Engine:
-    """The database with its tables; a missing SQLite file is not made by looking at it."""
-    engine = engines.connect(database_url(settings_for(db)))
-    file = engine.url.database
-    if engine.dialect.name == "sqlite" and file is not None and not Path(file).exists():
-        raise UserError(f"{file}: there is no such database; name one with --db or MUSTER_DB_URL")
-    schema.check(engine)
-    return engine

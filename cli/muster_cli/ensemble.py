@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from muster.data.dataset import Dataset
 from muster.errors import UserError
 from muster_cli.console import print_json, progress, results
-from muster_cli.options import Db, Json, open_database, settings_for
+from muster_cli.options import Db, Json, StudyName, open_database, settings_for
 from muster_db import datasets, trials
 from muster_db.study import Study, open_study
 from muster_db.study import progress as study_progress
@@ -33,7 +33,6 @@ COLUMNS = {
 }
 WAIT_SECONDS = 2.0
 
-Name = Annotated[str, typer.Argument(help="The study's name.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the results; runs/NAME.")]
 Size = Annotated[int, typer.Option("--members", help="Trials that vote, at most.")]
 
@@ -70,10 +69,12 @@ def vote(
     )
     write_bundle(out / "bundle", exports.make_bundle(engine, study, members, rule="majority"))
     # Predicted by the bundle itself, not by the stored probabilities, which are rounded.
-    scores = load(out / "bundle").predict_proba(dataset, index=dataset.test_index)
-    identifiers = [dataset.identifiers[position] for position in dataset.test_index]
-    write_predictions(out / "predictions.csv", dataset.schema, identifiers, scores)
+    if len(dataset.test_index):
+        scores = load(out / "bundle").predict_proba(dataset, index=dataset.test_index)
+        identifiers = [dataset.identifiers[position] for position in dataset.test_index]
+        write_predictions(out / "predictions.csv", dataset.schema, identifiers, scores)
     write_file(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
+    predict_command = f"muster predict {out / 'bundle'} INPUT --out predictions.csv"
     importance, reason = parameter_importance(all_trials, direction=contract.direction)
     write_report(
         out / "report.html",
@@ -87,10 +88,21 @@ def vote(
         trials=exports.history(all_trials),
         importance=importance,
         importance_reason=reason,
-        predict_command=f"muster predict {out / 'bundle'} INPUT --out predictions.csv",
+        predict_command=predict_command,
     )
     results.print(figures_table(summary))
+    _say_results(out, dataset, predict_command)
     return summary
+
+
+def _say_results(out: Path, dataset: Dataset, predict_command: str) -> None:
+    has_test = len(dataset.test_index) > 0
+    names = ["report.html", *(["predictions.csv"] if has_test else []), "summary.json", "bundle/"]
+    results.print(f"results: {out}/  ({', '.join(names)})")
+    if not has_test:
+        results.print(
+            f"{dataset.name} has no test part to predict; for new data: {predict_command}"
+        )
 
 
 def figures_table(summary: dict[str, Any]) -> Table:
@@ -103,14 +115,19 @@ def figures_table(summary: dict[str, Any]) -> Table:
 
 
 def ensemble(
-    name: Name,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until every trial is told.")] = False,
+    name: StudyName,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait until every trial has ended.")
+    ] = False,
     out: Out = None,
     members: Size = 5,
     db: Db = None,
     json_output: Json = False,
 ) -> None:
-    """Vote the best trials of a study; write bundle, predictions, summary and report."""
+    """Vote the best trials of a study.
+
+    Writes bundle, predictions of the test part, summary and report.
+    """
     settings = settings_for(db)
     engine = open_database(settings)
     study = open_study(engine, name)
@@ -121,7 +138,7 @@ def ensemble(
     started = time.monotonic()
     seconds = seconds_spent(engine, study)
     summary = vote(engine, study, dataset, out=place, seconds=seconds, size=members)
-    progress.print(f"voted in {time.monotonic() - started:.1f} s; results: {place}/")
+    progress.print(f"voted in {time.monotonic() - started:.1f} s")
     if json_output:
         print_json(summary)
 
@@ -133,7 +150,7 @@ def _wait(engine: Engine, study: Study) -> None:
         now = study_progress(engine, study)
         if now.told != told:
             told = now.told
-            progress.print(f"{study.name}: {told}/{now.budget} trials told")
+            progress.print(f"{study.name}: {told}/{now.budget} trials done")
         if now.is_finished:
             return
         if now.is_stopped:
@@ -142,12 +159,15 @@ def _wait(engine: Engine, study: Study) -> None:
 
 
 def export(
-    name: Name,
+    name: StudyName,
     out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.")],
     members: Size = 5,
     db: Db = None,
 ) -> None:
-    """Export the best trials of a study as a bundle that predicts on its own."""
+    """Export the best trials as a bundle.
+
+    The bundle predicts on its own, without the database.
+    """
     from muster_ensemble import export as exports  # noqa: PLC0415 - torch, as in worker.py
     from muster_ensemble.bundle import write_bundle  # noqa: PLC0415
     from muster_ensemble.select import choose  # noqa: PLC0415
@@ -169,7 +189,10 @@ def predict(
     ),
     proba: Annotated[bool, typer.Option("--proba", help="Add the votes of each class.")] = False,
 ) -> None:
-    """Apply a bundle to new data: one line a sequence, in the input's order."""
+    """Apply a bundle to new data.
+
+    Writes one line a sequence, in the input's order.
+    """
     from muster_ensemble.predict import predict_file  # noqa: PLC0415 - torch, as in worker.py
 
     count = predict_file(bundle, file, out, proba=proba)

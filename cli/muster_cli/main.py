@@ -15,6 +15,7 @@ import typer
 from muster.errors import MusterError, UserError
 from muster_cli import data, database, ensemble, run, serve, status, study, worker
 from muster_cli.console import configure_logging, progress
+from muster_cli.options import opened
 
 # What the operating system refuses and the user can mend.
 MORE_ROOM = "make room, then run the command again"
@@ -53,14 +54,19 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     debug: Annotated[
         bool, typer.Option("--debug", help="Log everything, show tracebacks.")
     ] = False,
     _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     configure_logging(debug=debug)
+    context.call_on_close(opened.close)
 
 
 def main() -> None:

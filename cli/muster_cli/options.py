@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -11,18 +12,47 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
 from muster.errors import UserError
+from muster.metrics import METRICS
 from muster.settings import Settings, load_settings
 from muster_db import engine as engines
 from muster_db import schema
+from muster_db.pruning import PRUNERS
+from muster_db.samplers import SAMPLERS
 
 # A command that finds nobody at the URL says so soon; one that is at work waits longer.
 FIRST_SECONDS = 5.0
+
+# What a command opens and its end closes: a server counts who leaves without a word as aborted.
+opened = ExitStack()
 
 Db = Annotated[
     str | None,
     typer.Option("--db", help="The shared database's URL.  [MUSTER_DB_URL; sqlite:///muster.db]"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
+DatasetFile = Annotated[Path, typer.Argument(help="The dataset file (TOML).")]
+DataRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-root",
+        help="Folder that the dataset file's paths start from.  [MUSTER_DATA; its own folder]",
+    ),
+]
+StudyName = Annotated[str, typer.Argument(help="The study's name.")]
+SpaceFile = Annotated[Path, typer.Option("--space", help="The search space file (TOML).")]
+Folds = Annotated[int, typer.Option("--folds", help="Folds of the cross-validation.")]
+Metric = Annotated[str, typer.Option("--metric", help=f"A trial's value: {', '.join(METRICS)}.")]
+Seed = Annotated[int, typer.Option("--seed", help="Decides folds, sampling and training.")]
+Sampler = Annotated[str, typer.Option("--sampler", help=f"One of {', '.join(SAMPLERS)}.")]
+Pruner = Annotated[str, typer.Option("--pruner", help=f"One of {', '.join(PRUNERS)}.")]
+Patience = Annotated[
+    int | None,
+    typer.Option("--patience", help="End after so many trials without a better value."),
+]
+TimeLimit = Annotated[
+    str | None,
+    typer.Option("--time-limit", help="Begin no trial after so long: 90s, 45m, 8h or 2d."),
+]
 
 
 def settings_for(db: str | None) -> Settings:
@@ -46,18 +76,44 @@ def database_url(settings: Settings) -> str:
     return url.render_as_string(hide_password=False)
 
 
-def open_database(settings: Settings) -> Engine:
-    """Connect to a database whose tables are there and of this version.
-
-    The embedded default needs no set-up of its own: a missing SQLite file gets its tables here.
-    """
+def connect(settings: Settings) -> Engine:
+    """An engine that the command's end closes; whether the database is there is not looked at."""
     engine = engines.connect(database_url(settings))
-    first = engine.execution_options(muster_patience=FIRST_SECONDS)
-    if engine.dialect.name == "sqlite":
-        schema.initialise(first)
-    else:
-        schema.check(first)
+    opened.callback(engine.dispose)
     return engine
+
+
+def open_database(settings: Settings) -> Engine:
+    """Connect to a database that is there, with its tables, and of this version.
+
+    Raises UserError for an SQLite file that is missing: looking must not make an empty one.
+    """
+    engine = connect(settings)
+    file = engine.url.database
+    if engine.dialect.name == "sqlite" and file is not None and not Path(file).exists():
+        raise UserError(
+            f"{file}: there is no such database; name yours with --db or MUSTER_DB_URL (that of "
+            "a `muster run` lies beside its results: sqlite:///runs/NAME/muster.db), or make one "
+            f"with `muster db init --db sqlite:///{file}`"
+        )
+    schema.check(engine.execution_options(muster_patience=FIRST_SECONDS))
+    return engine
+
+
+def make_database(settings: Settings) -> Engine:
+    """Connect to a database; its tables are made, or brought to this version, where need be."""
+    engine = connect(settings)
+    schema.initialise(engine.execution_options(muster_patience=FIRST_SECONDS))
+    return engine
+
+
+def open_or_make(settings: Settings) -> Engine:
+    """make_database for the embedded default, which needs no set-up, open_database for a server.
+
+    For the commands that begin something: what they store is the first to be there.
+    """
+    is_embedded = make_url(database_url(settings)).get_backend_name() == "sqlite"
+    return make_database(settings) if is_embedded else open_database(settings)
 
 
 def _read_password(path: Path) -> str:

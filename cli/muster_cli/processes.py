@@ -7,8 +7,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Event
 
@@ -18,6 +18,8 @@ from sqlalchemy import Engine
 from muster.errors import DiskFull, MusterError, Unavailable, UserError
 from muster.settings import Settings
 from muster_cli.console import progress as console
+from muster_cli.going_on import this_command
+from muster_cli.options import database_url
 from muster_db import trials
 from muster_db.study import Study
 from muster_db.summary import StudySummary, summarise
@@ -28,6 +30,9 @@ STOP_SECONDS = 10.0
 # With less room, a worker can no longer say why it ended.
 LOG_BYTES = 64 * 1024
 
+# Shows how far a study is; None: the database does not say.
+Show = Callable[[StudySummary | None], None]
+
 
 class Stopped(MusterError):
     """The user asked to stop; what was told stays, and running again goes on."""
@@ -37,29 +42,39 @@ class Stopped(MusterError):
         self.exit_code = 128 + signal_number
 
 
-def search(
-    engine: Engine, study: Study, *, url: str, settings: Settings, workers: int, logs: Path
-) -> None:
-    """Run workers until every trial of the study is told.
+def search(engine: Engine, study: Study, *, settings: Settings, workers: int, logs: Path) -> None:
+    """Run workers until every trial of the study has ended.
 
     Raises UserError when all workers ended before that, Stopped after Ctrl-C or SIGTERM.
     """
     from muster_worker.signals import stop_on_signals  # noqa: PLC0415 - late, as in worker.py
 
     if summarise(engine, study).progress.is_finished:
-        console.print(f"study {study.name}: all {study.budget} trials are told")
+        console.print(f"study {study.name}: all {study.budget} trials are done")
         return
     logs.mkdir(parents=True, exist_ok=True)
     threads = settings.threads or max(1, (os.cpu_count() or 1) // workers)
-    with stop_on_signals() as stop, _processes(study, url, workers, threads, logs) as processes:
-        _watch(engine, study, processes, stop)
+    url = database_url(settings)
+    with stop_on_signals() as stop:
+        with _processes(study, url, workers, threads, logs) as processes:
+            _watch(engine, study, processes, stop)
+            if not stop.is_set() and not summarise(engine, study).progress.is_finished:
+                raise _early_end(processes, logs)
         if stop.is_set():
             raise Stopped(
-                f"stopped; the same command goes on with study {study.name}",
+                f"stopped; {_kept(engine, study)}; to go on: {this_command()}",
                 signal_number=stop.signal_number or signal.SIGINT,
             )
-        if not summarise(engine, study).progress.is_finished:
-            raise _early_end(processes, logs)
+
+
+def _kept(engine: Engine, study: Study) -> str:
+    """What an interrupted search leaves, once its workers have gone."""
+    try:
+        now = summarise(engine, study).progress
+    except Unavailable:
+        return "all trials that have ended are kept"
+    begun = f", {now.waiting} begun and saved" if now.waiting else ""
+    return f"kept in study {study.name}: {now.told} of {now.budget} trials done{begun}"
 
 
 @contextmanager
@@ -96,15 +111,8 @@ def _processes(
 def _watch(
     engine: Engine, study: Study, processes: list[subprocess.Popen[bytes]], stop: Event
 ) -> None:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} trials  {task.fields[news]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, transient=not console.is_terminal) as bar:
-        task = bar.add_task(study.name, total=study.budget, news="starting workers")
-        told = -1
+    """Show how far the study is until all is done or nobody works: a bar, or a line a change."""
+    with _bar(study) if console.is_terminal else nullcontext(_lines(study)) as show:
         while not stop.wait(LOOK_SECONDS):
             try:
                 trials.reap(engine)
@@ -112,17 +120,46 @@ def _watch(
             except DiskFull:
                 raise
             except Unavailable:
-                bar.update(task, news="the database is away; the workers go on")
+                show(None)
                 continue
-            news = _news(study, summary)
-            bar.update(task, completed=summary.progress.told, news=news)
-            if summary.progress.told != told and not console.is_terminal:
-                console.print(
-                    f"{study.name}: {summary.progress.told}/{study.budget} trials  {news}"
-                )
-            told = summary.progress.told
+            show(summary)
             if summary.progress.is_finished or all(each.poll() is not None for each in processes):
                 return
+
+
+@contextmanager
+def _bar(study: Study) -> Iterator[Show]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} trials  {task.fields[news]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(study.name, total=study.budget, news="starting workers")
+
+        def show(summary: StudySummary | None) -> None:
+            if summary is None:
+                bar.update(task, news="the database is away; the workers go on")
+                return
+            done = summary.progress
+            bar.update(task, completed=done.told, total=done.budget, news=_news(study, summary))
+
+        yield show
+
+
+def _lines(study: Study) -> Show:
+    """For a file or a pipe: a line whenever a trial has ended."""
+    told = -1
+
+    def show(summary: StudySummary | None) -> None:
+        nonlocal told
+        if summary is not None and summary.progress.told != told:
+            told = summary.progress.told
+            news = _news(study, summary)
+            console.print(f"{study.name}: {told}/{summary.progress.budget} trials  {news}")
+
+    return show
 
 
 def _news(study: Study, summary: StudySummary) -> str:

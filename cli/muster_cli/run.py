@@ -2,71 +2,79 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine
 
 from muster.data.fingerprint import fingerprint
 from muster.errors import UserError
 from muster.settings import Settings
-from muster_cli import processes
-from muster_cli.console import progress, results
-from muster_cli.data import DataRoot, read
+from muster_cli import going_on, processes
+from muster_cli.console import progress
+from muster_cli.contract import Terms, make_contract, make_limits
+from muster_cli.data import read
 from muster_cli.ensemble import vote
-from muster_cli.options import FIRST_SECONDS, Db, database_url, settings_for
-from muster_cli.study import (
+from muster_cli.options import (
+    DataRoot,
+    DatasetFile,
     Folds,
-    MetricOption,
+    Metric,
     Patience,
     Pruner,
     Sampler,
     Seed,
+    SpaceFile,
     TimeLimit,
-    make_contract,
-    make_limits,
+    make_database,
+    settings_for,
 )
-from muster_db import datasets, schema
-from muster_db import engine as engines
-from muster_db import study as studies
-from muster_db.limits import Limits
+from muster_db import datasets
+from muster_db.study import create_study, open_study
 from muster_db.summary import seconds_spent
 
 NEW_BUDGET = 30
 
+Trials = Annotated[
+    int | None,
+    typer.Option("--trials", min=1, help="Trials in all; 30 at first, then as before, or more."),
+]
+Workers = Annotated[int, typer.Option("--workers", min=1, help="Worker processes.")]
+Name = Annotated[
+    str | None, typer.Option("--name", help="The study's name; the space's by default.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder of the results; runs/NAME by default.")
+]
+RunDb = Annotated[
+    str | None,
+    typer.Option("--db", help="The database's URL.  [MUSTER_DB_URL; OUT/muster.db]"),
+]
+
 
 def run(
-    dataset: Annotated[Path, typer.Argument(help="The dataset file (TOML).")],
-    space: Annotated[Path, typer.Option("--space", help="The search space file (TOML).")],
-    trials: Annotated[
-        int | None,
-        typer.Option(
-            "--trials", min=1, help="The budget; 30 for a new study, else as it was, or more."
-        ),
-    ] = None,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Worker processes.")] = 1,
-    name: Annotated[
-        str | None, typer.Option("--name", help="The study's name; the space's by default.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="Folder of the results; runs/NAME by default.")
-    ] = None,
+    dataset: DatasetFile,
+    space: SpaceFile,
+    trials: Trials = None,
+    workers: Workers = 1,
+    name: Name = None,
+    out: Out = None,
     folds: Folds = 3,
-    metric: MetricOption = "macro_f1",
+    metric: Metric = "macro_f1",
     seed: Seed = 0,
     sampler: Sampler = "tpe",
     pruner: Pruner = "median",
     patience: Patience = None,
     time_limit: TimeLimit = None,
     data_root: DataRoot = None,
-    db: Db = None,
+    db: RunDb = None,
 ) -> None:
-    """Store the dataset, search it, vote, and write bundle, predictions and report.
+    """Do the whole job: search, vote, predict.
 
-    Run again, it goes on where it stopped. The database is one file in the results' folder
-    unless --db or MUSTER_DB_URL names another.
+    Stores the dataset, runs the trials on this machine, lets the best vote, and writes bundle,
+    predictions and report. Run again, it goes on where it stopped.
     """
     # It knows every architecture, so it imports torch, which the dashboard's image lacks.
     from muster.space import load_space  # noqa: PLC0415
@@ -78,82 +86,47 @@ def run(
     settings = settings_for(db)
     limits = make_limits(time_limit, patience)
     data = read(dataset, data_root=data_root, settings=settings)
-    progress.print(f"{data.name}: {len(data.train_index)} sequences to learn from, ", end="")
-    progress.print(f"{len(data.test_index)} in the test part, {len(data.schema.classes)} classes")
-    contract = make_contract(
-        data,
-        fingerprint(data),
-        searched,
-        folds=folds,
-        metric=metric,
-        seed=seed,
-        sampler=sampler,
-        pruner=pruner,
-        trials=trials or NEW_BUDGET,
+    progress.print(
+        f"{data.name}: {len(data.train_index)} sequences to learn from, "
+        f"{len(data.test_index)} in the test part, {len(data.schema.classes)} classes"
     )
+    terms, budget = Terms(folds, metric, seed, sampler, pruner), trials or NEW_BUDGET
+    contract = make_contract(data, fingerprint(data), searched, terms, trials=budget)
     # Nothing is written before all input is found good.
-    settings = _with_database(settings, db, out)
-    url = database_url(settings)
-    engine = engines.connect(url)
-    schema.initialise(engine.execution_options(muster_patience=FIRST_SECONDS))
+    settings, db_option = _with_database(settings, db, out)
+    engine = make_database(settings)
+    known = going_on.find(engine, name, contract, db_option=db_option)
     datasets.store(engine, data)
-    study = _create_or_go_on(
-        engine,
-        name,
-        contract,
-        trials=trials,
-        max_attempts=settings.max_attempts,
-        limits=limits,
-    )
-    processes.search(engine, study, url=url, settings=settings, workers=workers, logs=out / "logs")
-    # Where this run only went on, the search took longer than the run.
-    seconds = max(time.monotonic() - started, seconds_spent(engine, study))
-    vote(engine, study, data, out=out, seconds=seconds)
-    results.print(f"results: {out}/  (report.html, predictions.csv, summary.json, bundle/)")
-
-
-def _with_database(settings: Settings, db: str | None, out: Path) -> Settings:
-    """The embedded default of a run lies beside its results; any URL that was given stays."""
-    if db is None and "db_url" not in settings.model_fields_set:
-        try:
-            out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"{out}: cannot be made: {error.strerror}; name another --out"
-            ) from error
-        return settings.model_copy(update={"db_url": f"sqlite:///{out / 'muster.db'}"})
-    return settings
-
-
-def _create_or_go_on(
-    engine: Engine,
-    name: str,
-    contract: studies.Contract,
-    *,
-    trials: int | None,
-    max_attempts: int,
-    limits: Limits,
-) -> studies.Study:
-    """Create the study, or take the one of that name where its contract is the same."""
-    known = [each for each in studies.list_studies(engine) if each.name == name]
-    if not known:
-        return studies.create_study(
+    if known is None:
+        study = create_study(
             engine,
             name=name,
             contract=contract,
-            budget=trials or NEW_BUDGET,
-            max_attempts=max_attempts,
+            budget=budget,
+            max_attempts=settings.max_attempts,
             limits=limits,
         )
-    study = known[0]
-    differences = study.contract.differences(contract)
-    if differences:
-        raise UserError(
-            f"study {name!r} exists already with another contract ({'; '.join(differences)}); "
-            "give this run another --name, or delete that study"
-        )
-    if trials is not None and trials > study.budget:
-        studies.extend_budget(engine, study, trials=trials - study.budget)
-    studies.resume_study(engine, study)
-    progress.print(f"study {name} exists already: going on with it")
-    return studies.open_study(engine, name)
+    else:
+        study = going_on.go_on(engine, known, trials=trials, limits=limits)
+    processes.search(engine, study, settings=settings, workers=workers, logs=out / "logs")
+    going_on.say_if_cut(open_study(engine, name))
+    # Where this run only went on, the search took longer than the run.
+    seconds = max(time.monotonic() - started, seconds_spent(engine, study))
+    vote(engine, study, data, out=out, seconds=seconds)
+
+
+def _with_database(settings: Settings, db: str | None, out: Path) -> tuple[Settings, str]:
+    """The embedded default of a run lies beside its results; any URL that was given stays.
+
+    The second is what other commands need to find that database.
+    """
+    if db is not None:
+        return settings, f"--db {shlex.quote(going_on.without_password(db))}"
+    if "db_url" in settings.model_fields_set:
+        return settings, ""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be made: {error.strerror}; name another --out") from error
+    url = f"sqlite:///{out / 'muster.db'}"
+    return settings.model_copy(update={"db_url": url}), f"--db {shlex.quote(url)}"

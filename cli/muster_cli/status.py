@@ -26,7 +26,10 @@ def status(
     db: Db = None,
     json: Json = False,
 ) -> None:
-    """Show budget, best value, running trials and workers; releases what dead workers held."""
+    """Show how far the studies are.
+
+    Releases what dead workers held, so that others go on with it.
+    """
     engine = open_database(settings_for(db))
     trials.reap(engine)
     if json:
@@ -59,7 +62,7 @@ def _watch(engine: Engine, name: str | None) -> None:
 def status_table(summaries: list[StudySummary]) -> Table:
     """The figures of some studies, a row each."""
     table = Table(
-        "study", "told", "complete", "pruned", "failed", "running", "waiting", "workers",
+        "study", "done", "complete", "pruned", "failed", "running", "waiting", "workers",
         "best", "best trial", box=None,
     )  # fmt: skip
     for each in summaries:

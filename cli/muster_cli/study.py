@@ -2,116 +2,44 @@
 
 from __future__ import annotations
 
-import re
-from importlib.metadata import version
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from sqlalchemy import Engine
 
-from muster.data.dataset import Dataset
-from muster.data.folds import make_folds
-from muster.errors import UserError
-from muster.metrics import METRICS
-from muster_cli.console import print_json, progress, results
-from muster_cli.options import Db, Json, open_database, settings_for
+from muster_cli.console import print_json, results
+from muster_cli.contract import Terms, limits_in_words, make_contract, make_limits
+from muster_cli.options import (
+    Db,
+    Folds,
+    Json,
+    Metric,
+    Patience,
+    Pruner,
+    Sampler,
+    Seed,
+    SpaceFile,
+    StudyName,
+    TimeLimit,
+    open_database,
+    open_or_make,
+    settings_for,
+)
 from muster_db import datasets, joining, study
-from muster_db.limits import Limits
-from muster_db.pruning import PRUNERS
-from muster_db.samplers import SAMPLERS
-from muster_db.walk import check_grid
-
-if TYPE_CHECKING:
-    from muster.space import Space
-
-UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+from muster_db.budget import extend_budget
 
 app = typer.Typer(help="Create, list, stop, resume and delete studies.", no_args_is_help=True)
-
-Name = Annotated[str, typer.Argument(help="The study's name.")]
-Trials = Annotated[int, typer.Option("--trials", help="The budget: so many trials are told.")]
-Folds = Annotated[int, typer.Option("--folds", help="Folds of the cross-validation.")]
-MetricOption = Annotated[
-    str, typer.Option("--metric", help=f"A trial's value: {', '.join(METRICS)}.")
-]
-Seed = Annotated[int, typer.Option("--seed", help="Decides folds, sampling and training.")]
-Sampler = Annotated[str, typer.Option("--sampler", help=f"One of {', '.join(SAMPLERS)}.")]
-Patience = Annotated[
-    int | None,
-    typer.Option("--patience", help="End after so many trials without a better value."),
-]
-TimeLimit = Annotated[
-    str | None,
-    typer.Option("--time-limit", help="Begin no trial after so long: 90s, 45m, 8h or 2d."),
-]
-Pruner = Annotated[str, typer.Option("--pruner", help=f"One of {', '.join(PRUNERS)}.")]
-
-
-def make_contract(
-    dataset: Dataset,
-    fingerprint: str,
-    space: Space,
-    *,
-    folds: int,
-    metric: str,
-    seed: int,
-    sampler: str,
-    pruner: str,
-    trials: int,
-) -> study.Contract:
-    """What all trials of a study share. Raises UserError that names every unknown choice.
-
-    A grid must be finite; where it has fewer combinations than trials, that is said.
-    """
-    problems = [
-        f"unknown {kind} {name!r}; known are {', '.join(known)}"
-        for kind, name, known in (
-            ("metric", metric, METRICS),
-            ("sampler", sampler, SAMPLERS),
-            ("pruner", pruner, PRUNERS),
-        )
-        if name not in known
-    ]
-    if problems:
-        raise UserError("; ".join(problems))
-    if sampler == "grid" and (count := check_grid(space.suggest, budget=trials)) < trials:
-        progress.print(f"the grid has {count} combinations: {trials - count} trials will repeat")
-    return study.Contract(
-        dataset_fingerprint=fingerprint,
-        dataset_name=dataset.name,
-        dataset_schema=dataset.schema,
-        folds=tuple(int(fold) for fold in make_folds(dataset, folds=folds, seed=seed)),
-        metric=metric,
-        direction=METRICS[metric].direction,
-        space=space.source,
-        seed=seed,
-        sampler=sampler,
-        pruner=pruner,
-        steps_per_fold=space.max_epochs + 1,
-        code_version=version("muster"),
-    )
-
-
-def make_limits(time_limit: str | None, patience: int | None) -> Limits:
-    """The limits that --time-limit and --patience name. Raises UserError."""
-    if time_limit is None:
-        return Limits(patience=patience)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", time_limit.strip())
-    if match is None:
-        raise UserError(f"--time-limit {time_limit!r}: write a number and a unit, as in 90s or 8h")
-    return Limits(seconds=float(match[1]) * UNIT_SECONDS[match[2]], patience=patience)
 
 
 @app.command()
 def create(
-    name: Name,
+    name: StudyName,
     data: Annotated[str, typer.Option("--data", help="A stored dataset: name or fingerprint.")],
-    space: Annotated[Path, typer.Option("--space", help="The search space file (TOML).")],
-    trials: Trials = 100,
+    space: SpaceFile,
+    trials: Annotated[int, typer.Option("--trials", help="So many trials are run.")] = 100,
     folds: Folds = 3,
-    metric: MetricOption = "macro_f1",
+    metric: Metric = "macro_f1",
     seed: Seed = 0,
     sampler: Sampler = "tpe",
     pruner: Pruner = "median",
@@ -123,29 +51,24 @@ def create(
     ] = False,
     db: Db = None,
 ) -> None:
-    """Create a study: freeze the dataset, the folds, the metric and the search space."""
+    """Create a study for workers to serve.
+
+    Dataset, folds, metric and search space are fixed from here on.
+    """
     # It knows every architecture, so it imports torch, which the dashboard's image lacks.
     from muster.space import load_space  # noqa: PLC0415
 
     settings = settings_for(db)
-    engine = open_database(settings)
     searched = load_space(space)
+    limits = make_limits(time_limit, patience)
+    engine = open_or_make(settings)
     if if_absent and _exists(engine, name):
         results.print(f"{name}: exists already, left as it is")
         return
     fingerprint = datasets.find(engine, data).fingerprint
     dataset = datasets.fetch(engine, fingerprint, cache=settings.cache_dir)
-    contract = make_contract(
-        dataset,
-        fingerprint,
-        searched,
-        folds=folds,
-        metric=metric,
-        seed=seed,
-        sampler=sampler,
-        pruner=pruner,
-        trials=trials,
-    )
+    terms = Terms(folds, metric, seed, sampler, pruner)
+    contract = make_contract(dataset, fingerprint, searched, terms, trials=trials)
     study.create_study(
         engine,
         name=name,
@@ -153,7 +76,7 @@ def create(
         budget=trials,
         priority=priority,
         max_attempts=settings.max_attempts,
-        limits=make_limits(time_limit, patience),
+        limits=limits,
     )
     results.print(f"{name}: created, {trials} trials to run; attach workers with `muster worker`")
 
@@ -175,7 +98,7 @@ def list_studies(db: Db = None, json: Json = False) -> None:
             ]
         )
         return
-    table = Table("name", "state", "told", "running", "dataset", "metric", box=None)
+    table = Table("name", "state", "done", "running", "dataset", "metric", box=None)
     for each, done in rows:
         table.add_row(
             each.name,
@@ -189,7 +112,7 @@ def list_studies(db: Db = None, json: Json = False) -> None:
 
 
 @app.command()
-def show(name: Name, db: Db = None, json: Json = False) -> None:
+def show(name: StudyName, db: Db = None, json: Json = False) -> None:
     """Show a study's contract."""
     found = study.open_study(open_database(settings_for(db)), name)
     contract = found.contract
@@ -209,20 +132,49 @@ def show(name: Name, db: Db = None, json: Json = False) -> None:
         "seed": contract.seed,
         "code_version": contract.code_version,
         "contract_hash": contract.hash,
+        "limits": {"seconds": found.limits.seconds, "patience": found.limits.patience},
         "space": contract.space,
     }
     if json:
         print_json(facts)
         return
-    table = Table(box=None, show_header=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
     for key, value in facts.items():
-        table.add_row(key.replace("_", " "), str(value))
+        if key not in ("space", "limits"):
+            text = ", ".join(value) if isinstance(value, list) else str(value)
+            table.add_row(key.removeprefix("dataset_").replace("_", " "), text)
+    table.add_row("limits", limits_in_words(found.limits) or "none")
     results.print(table)
+    results.print("search space")
+    for line in space_lines(contract.space.get("space", {})):
+        results.print(f"  {line}")
+
+
+def space_lines(table: dict[str, Any], path: str = "") -> list[str]:
+    """A search space in one line a setting, named by its dotted path."""
+    lines = []
+    for key, value in table.items():
+        name = f"{path}{key}"
+        if not isinstance(value, dict):
+            lines.append(f"{name.removesuffix('.choose')} = {_text(value)}")
+        elif "choices" in value:
+            lines.append(f"{name}: {_text(value['choices'])}")
+        elif "low" in value and "high" in value:
+            extra = ", logarithmic" if value.get("log") else ""
+            extra += f", step {value['step']}" if "step" in value else ""
+            lines.append(f"{name}: {value['low']} to {value['high']}{extra}")
+        else:
+            lines += space_lines(value, f"{name}.")
+    return lines
+
+
+def _text(value: Any) -> str:
+    return " | ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 @app.command()
-def stop(name: Name, db: Db = None) -> None:
-    """Drain every worker of a study: they save, give their trials back and leave."""
+def stop(name: StudyName, db: Db = None) -> None:
+    """Let the workers of a study save and leave."""
     engine = open_database(settings_for(db))
     study.stop_study(engine, study.open_study(engine, name))
     results.print(f"{name}: stopped; `muster study resume {name}` goes on")
@@ -230,23 +182,29 @@ def stop(name: Name, db: Db = None) -> None:
 
 @app.command()
 def resume(
-    name: Name,
+    name: StudyName,
     trials: Annotated[int, typer.Option("--trials", help="Trials to add to the budget.")] = 0,
     db: Db = None,
 ) -> None:
-    """Let workers claim again, with a larger budget on request."""
+    """Let workers go on, with more trials on request."""
     engine = open_database(settings_for(db))
     found = study.open_study(engine, name)
     joining.check_dataset(engine, found)
     if trials:
-        study.extend_budget(engine, found, trials=trials)
+        extend_budget(engine, found, trials=trials)
     study.resume_study(engine, found)
-    results.print(f"{name}: open; attach workers with `muster worker`")
+    now = study.progress(engine, found)
+    if now.is_finished:
+        results.print(f"{name}: open, but all {now.told} trials are done; add some with --trials")
+        return
+    results.print(
+        f"{name}: open, {now.budget - now.told} trials to run; attach workers with `muster worker`"
+    )
 
 
 @app.command()
 def delete(
-    name: Name,
+    name: StudyName,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     db: Db = None,
 ) -> None:

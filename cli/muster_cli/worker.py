@@ -9,6 +9,7 @@ import typer
 from muster.errors import UserError
 from muster_cli.console import progress
 from muster_cli.options import Db, open_database, settings_for
+from muster_db.study import list_studies
 
 
 def worker(
@@ -23,7 +24,10 @@ def worker(
     ] = None,
     db: Db = None,
 ) -> None:
-    """Attach this machine: run trials until all are told, or until Ctrl-C gives the trial back."""
+    """Attach this machine to the search.
+
+    Runs trials until all have ended. Ctrl-C gives the trial back for others to go on with.
+    """
     # torch takes seconds to import, so only the commands that train pay for it.
     from muster_worker.loop import work  # noqa: PLC0415
     from muster_worker.machine import find_machine  # noqa: PLC0415
@@ -32,6 +36,12 @@ def worker(
     settings = settings_for(db)
     with stop_on_signals() as stop:
         engine = open_database(settings)
+        if not list_studies(engine):
+            place = engine.url.render_as_string(hide_password=True)
+            raise UserError(
+                f"{place}: there is no study to serve; create one with "
+                "`muster study create NAME --data DATASET --space SPACE.toml`"
+            )
         machine = find_machine(
             device=device or settings.device, threads=threads or settings.threads
         )

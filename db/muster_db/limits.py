@@ -15,10 +15,10 @@ from muster_db.tables import optuna_values, studies, trials
 
 @dataclass(frozen=True)
 class Limits:
-    """seconds: wall-clock time from the study's creation on in which trials are begun.
+    """seconds: wall-clock time in which trials are begun, counted from when the limit was set.
 
-    patience: trials told without a better value before no more are begun. None: no such limit.
-    Raises UserError for what leaves no trial.
+    patience: trials told without a better value, of those since, before no more are begun.
+    None: no such limit. Raises UserError for what leaves no trial.
     """
 
     seconds: float | None = None
@@ -29,6 +29,9 @@ class Limits:
             raise UserError(f"a time limit of {self.seconds:g} s leaves no time; allow more")
         if self.patience is not None and self.patience < 1:
             raise UserError(f"patience={self.patience} leaves no trial; allow 1 or more")
+
+
+NO_LIMITS = Limits()
 
 
 def enforce(connection: Connection, row: Row[Any], *, direction: str) -> bool:
@@ -42,7 +45,8 @@ def enforce(connection: Connection, row: Row[Any], *, direction: str) -> bool:
     connection.execute(
         update(studies)
         .where(studies.c.study_id == row.study_id, studies.c.budget > studies.c.claimed)
-        .values(budget=studies.c.claimed)
+        # MySQL assigns from left to right: the budget is noted before it is cut.
+        .ordered_values((studies.c.asked, studies.c.budget), (studies.c.budget, studies.c.claimed))
     )
     return True
 
@@ -60,5 +64,5 @@ def _is_out_of_patience(connection: Connection, row: Row[Any], direction: str) -
         .order_by(value.desc() if direction == "maximize" else value, trials.c.revision)
         .limit(1)
     ).scalar_one_or_none()
-    since = told if best is None else told.where(trials.c.revision > best)
+    since = told.where(trials.c.revision > max(best or 0, row.limits_from or 0))
     return bool(connection.execute(since).scalar_one() >= row.patience)

@@ -17,13 +17,12 @@ from muster.errors import UserError
 from muster_db import tables
 from muster_db.clock import clock
 from muster_db.engine import transact
-from muster_db.limits import Limits
+from muster_db.limits import NO_LIMITS, Limits
 from muster_db.records import inserted_id
 from muster_db.tables import optuna_directions, optuna_studies, studies, trials
 
 StudyState = Literal["open", "stopped"]
 NAME_CHARACTERS = 255
-NO_LIMITS = Limits()
 
 
 class Contract(BaseModel):
@@ -58,21 +57,13 @@ class Contract(BaseModel):
         """SHA-256 of the canonical text."""
         return hashlib.sha256(self.canonical.encode()).hexdigest()
 
-    def differences(self, other: Contract) -> list[str]:
-        """One line a part that differs; long parts are named, not printed."""
-        ours, theirs = self.model_dump(mode="json"), other.model_dump(mode="json")
-        found = []
-        for name, value in ours.items():
-            if value == theirs[name]:
-                continue
-            is_short = isinstance(value, str | int)
-            found.append(f"{name}: {value} against {theirs[name]}" if is_short else name)
-        return found
-
 
 @dataclass(frozen=True)
 class Study:
-    """One study as the database had it when it was read."""
+    """One study as the database had it when it was read.
+
+    budget: trials to run; fewer than were asked for where a limit has ended the study.
+    """
 
     study_id: int
     name: str
@@ -81,6 +72,13 @@ class Study:
     state: StudyState
     priority: int
     max_attempts: int
+    limits: Limits = NO_LIMITS
+    asked: int | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether a limit has ended the study before the trials that were asked for."""
+        return self.asked is not None and self.asked > self.budget
 
 
 @dataclass(frozen=True)
@@ -143,12 +141,13 @@ def create_study(
                 created_at=clock(),
                 ends_at=None if limits.seconds is None else clock(limits.seconds),
                 patience=limits.patience,
+                limit_seconds=limits.seconds,
             )
         )
         return study_id
 
     study_id = transact(engine, verb)
-    return Study(study_id, name, contract, budget, "open", priority, max_attempts)
+    return Study(study_id, name, contract, budget, "open", priority, max_attempts, limits)
 
 
 def open_study(engine: Engine, name: str) -> Study:
@@ -212,13 +211,6 @@ def stop_study(engine: Engine, study: Study) -> None:
 def resume_study(engine: Engine, study: Study) -> None:
     """Let workers claim again."""
     _update(engine, study, state="open")
-
-
-def extend_budget(engine: Engine, study: Study, *, trials: int) -> None:
-    """Ask for so many trials more; limits that ended the study, or would, are lifted."""
-    if trials < 1:
-        raise UserError(f"extending by {trials} trials asks for nothing; ask for 1 or more")
-    _update(engine, study, budget=studies.c.budget + trials, ends_at=None, patience=None)
 
 
 def delete_study(engine: Engine, study: Study) -> None:
@@ -289,4 +281,6 @@ def _study(row: Row[Any]) -> Study:
         row.state,
         row.priority,
         row.max_attempts,
+        Limits(seconds=row.limit_seconds, patience=row.patience),
+        row.asked,
     )

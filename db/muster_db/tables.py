@@ -10,6 +10,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     DateTime,
+    Float,
     Integer,
     LargeBinary,
     MetaData,
@@ -36,6 +37,7 @@ CHUNK: Final = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb"
 
 # claimed: slots taken, and the next trial's number. revision: grows by one with each change of
 # a trial, under this row's lock, so that readers see the changes in the order of the commits.
+# asked: the budget before a limit cut it. limits_from: the revision that patience counts from.
 studies = Table(
     "muster_studies",
     metadata,
@@ -53,6 +55,9 @@ studies = Table(
     Column("created_at", MICROSECONDS, nullable=False),
     Column("ends_at", MICROSECONDS),
     Column("patience", Integer),
+    Column("asked", Integer),
+    Column("limit_seconds", Float(53)),
+    Column("limits_from", BigInteger),
 )
 
 # One row a trial. state: reserved (leased, not begun), running (leased), expired (lease ran out),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from commands import SPACE, Finished, done, finish, muster, started, write_example
+from commands import SPACE, Finished, done, files_in, finish, muster, started, write_example
 from muster.errors import UserError
 from muster_cli.main import app
 
@@ -37,6 +37,60 @@ def ok(*arguments: str | Path) -> str:
 
 def ok_json(*arguments: str | Path) -> Any:
     return json.loads(ok(*arguments, "--json"))
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "status", "worker", "study list", "study show s", "study stop s", "study resume s",
+        "study delete s", "data list", "data show d", "ensemble s", "export s --out b",
+        "dashboard", "db backup b.zip", "db gc",
+    ],
+)  # fmt: skip
+def test_looking_for_a_database_that_is_not_there_makes_none(folder: Path, command: str) -> None:
+    before = files_in(folder)
+    refused = call(*command.split(), "--db", "sqlite:///typo.db")
+    assert isinstance(refused.exception, UserError)
+    said = str(refused.exception)
+    assert "typo.db: there is no such database" in said
+    assert "--db" in said
+    assert "muster db init --db sqlite:///typo.db" in said
+    assert files_in(folder) == before
+
+
+@pytest.mark.usefixtures("folder")
+def test_worker_that_finds_no_study_says_how_to_create_one() -> None:
+    ok("db", "init")
+    refused = call("worker", "--device", "cpu")
+    assert isinstance(refused.exception, UserError)
+    assert "there is no study to serve" in str(refused.exception)
+    assert "muster study create" in str(refused.exception)
+
+
+@pytest.mark.usefixtures("folder")
+def test_backup_of_a_database_without_a_study_warns() -> None:
+    ok("db", "init")
+    made = call("db", "backup", "b.zip")
+    assert made.exit_code == 0
+    assert "there is no study in this database" in made.stderr
+
+
+def test_every_command_closes_the_database_that_it_opened(folder: Path) -> None:
+    ok("db", "init")
+    # SQLite clears its log away when the last connection closes.
+    for command in ("status", "study list"):
+        ok(*command.split())
+        assert files_in(folder) & {"muster.db-wal", "muster.db-shm"} == set()
+
+
+@pytest.mark.usefixtures("folder")
+def test_study_fits_into_80_columns() -> None:
+    ok("data", "add", "waves.toml")
+    ok("study", "create", "first", "--data", "waves", "--space", "space.toml", "--patience", "4")
+    shown = ok("study", "show", "first")
+    assert max(map(len, shown.splitlines())) <= 80
+    for line in ("patience of 4 trials", "architecture = gru | cnn", "dropout: 0.0 to 0.3"):
+        assert line in shown
 
 
 @pytest.mark.usefixtures("folder")

@@ -54,5 +54,23 @@ def test_help_names_every_metric_sampler_and_pruner() -> None:
         assert word in shown
 
 
+@pytest.mark.parametrize("group", [(), ("db",), ("data",), ("study",)], ids=" ".join)
+def test_no_summary_of_a_command_is_cut_short(group: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(app, [*group, "--help"], env={"COLUMNS": "80"}).output
+    assert "..." not in shown[shown.index("Commands:") :]
+
+
+def test_help_needs_no_word_of_ours() -> None:
+    for command in HELP:
+        shown = CliRunner().invoke(app, [*command, "--help"]).output
+        assert " told" not in shown
+
+
+def test_run_names_its_own_default_database() -> None:
+    shown = CliRunner().invoke(app, ["run", "--help"], env={"COLUMNS": "200"}).output
+    assert "OUT/muster.db" in shown
+    assert "sqlite:///muster.db" not in shown
+
+
 def test_unknown_option_is_the_users_input() -> None:
     assert CliRunner().invoke(app, ["status", "--nope"]).exit_code == 2

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from muster.errors import UserError
-from muster_cli.study import make_limits
+from muster_cli.contract import make_limits
 from muster_db.limits import Limits
 
 

@@ -39,6 +39,10 @@ def test_run_prints_the_table_to_stdout_and_progress_to_stderr(finished: Finishe
     for text in ("random guess", "best single trial", "majority vote", "test macro-F1"):
         assert text in out
     assert "5/5 trials" in err
+    # Whole lines of a search that stderr did not watch on a screen: one for each change.
+    shown = [line for line in err.splitlines() if line.startswith("space: ")]
+    assert len(shown) == len({line.split(" trials")[0] for line in shown})
+    assert "" not in err.splitlines()
     assert "A new study created" not in err
     assert "Traceback" not in out + err
 
@@ -59,7 +63,7 @@ def test_run_again_is_complete_and_a_larger_budget_goes_on(tmp_path: Path) -> No
     again = muster(*run, folder=tmp_path)
     assert again.returncode == 0
     assert "going on with it" in again.stderr
-    assert "all 2 trials are told" in again.stderr
+    assert "all 2 trials are done" in again.stderr
     done(*RUN[:5], "3", *RUN[6:], folder=tmp_path)
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["trials"] == 3
 
@@ -70,8 +74,9 @@ def test_another_contract_under_the_same_name_is_refused_with_what_differs(
     before = (finished.folder / "out" / "summary.json").read_bytes()
     refused = muster(*RUN, "--seed", "9", "--metric", "accuracy", folder=finished.folder)
     assert refused.returncode == 2
-    assert "seed: 0 against 9" in refused.stderr
-    assert "metric: macro_f1 against accuracy" in refused.stderr
+    assert "seed: 0 there, 9 here" in refused.stderr
+    assert "metric: macro_f1 there, accuracy here" in refused.stderr
+    assert "muster study delete space --db sqlite:///out/muster.db" in refused.stderr
     assert "--name" in refused.stderr
     assert (finished.folder / "out" / "summary.json").read_bytes() == before
 
@@ -100,7 +105,8 @@ def test_stopped_run_sees_its_workers_out_and_gives_their_trials_back(
         process.send_signal(sent)
         ended = finish(process)
     assert ended.returncode == code
-    assert "the same command goes on" in ended.stderr
+    assert "0 of 5 trials done, 1 begun and saved" in ended.stderr
+    assert f"to go on: muster {' '.join(RUN)}\n" in ended.stderr
     assert "Traceback" not in ended.stderr + path.read_text()
     now = progress(engine, study)
     assert (now.running, now.waiting) == (0, 1)

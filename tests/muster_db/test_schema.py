@@ -9,7 +9,9 @@ from sqlalchemy import Engine, text
 
 from muster.errors import UserError
 from muster_db import schema
+from muster_db.claims import Claim
 from muster_db.engine import connect
+from muster_db.study import open_study
 from samples import make_study, take
 
 
@@ -72,6 +74,19 @@ def test_outdated_tables_are_refused_until_upgraded(engine: Engine) -> None:
         connection.execute(text("DELETE FROM muster_alembic_version"))
     with pytest.raises(UserError, match=r"have version none.*muster db init"):
         schema.check(engine)
+
+
+def test_studies_of_the_first_tables_are_kept_when_upgraded(engine: Engine) -> None:
+    study = make_study(engine, budget=3)
+    with engine.begin() as connection:
+        for column in ("asked", "limit_seconds", "limits_from"):
+            connection.execute(text(f"ALTER TABLE muster_studies DROP COLUMN {column}"))
+        connection.execute(text("UPDATE muster_alembic_version SET version_num = '0001'"))
+    with pytest.raises(UserError, match=r"version 0001.*muster db upgrade"):
+        schema.check(engine)
+    schema.initialise(engine)
+    assert open_study(engine, study.name) == study
+    assert isinstance(take(engine, study, worker_id=1), Claim)
 
 
 def test_names_differ_by_their_bytes(engine: Engine) -> None:

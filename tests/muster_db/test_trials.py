@@ -15,12 +15,12 @@ from sqlalchemy.exc import OperationalError
 
 from muster.errors import LeaseLost, UserError
 from muster_db import blobs, schema, trials
+from muster_db.budget import extend_budget
 from muster_db.clock import clock
 from muster_db.engine import connect
 from muster_db.study import (
     StudyProgress,
     delete_study,
-    extend_budget,
     open_study,
     progress,
     resume_study,

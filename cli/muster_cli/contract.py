@@ -1,0 +1,135 @@
+"""From options to what all trials of a study share, and to the limits that end it early."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from muster.data.dataset import Dataset
+from muster.data.folds import make_folds
+from muster.errors import UserError
+from muster.metrics import METRICS
+from muster_cli.console import progress
+from muster_db.limits import Limits
+from muster_db.pruning import PRUNERS
+from muster_db.samplers import SAMPLERS
+from muster_db.study import Contract
+from muster_db.walk import check_grid
+
+if TYPE_CHECKING:
+    from muster.space import Space
+
+UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The part of a contract that options name."""
+
+    folds: int
+    metric: str
+    seed: int
+    sampler: str
+    pruner: str
+
+
+def make_contract(
+    dataset: Dataset, fingerprint: str, space: Space, terms: Terms, *, trials: int
+) -> Contract:
+    """What all trials of a study share. Raises UserError that names every unknown choice.
+
+    A grid must be finite; where it has fewer combinations than trials, that is said.
+    """
+    problems = [
+        f"unknown {kind} {name!r}; known are {', '.join(known)}"
+        for kind, name, known in (
+            ("metric", terms.metric, METRICS),
+            ("sampler", terms.sampler, SAMPLERS),
+            ("pruner", terms.pruner, PRUNERS),
+        )
+        if name not in known
+    ]
+    if problems:
+        raise UserError("; ".join(problems))
+    if terms.sampler == "grid":
+        count = check_grid(space.suggest, budget=trials)
+        if count < trials:
+            repeated = trials - count
+            progress.print(f"the grid has {count} combinations: {repeated} trials will repeat")
+    return Contract(
+        dataset_fingerprint=fingerprint,
+        dataset_name=dataset.name,
+        dataset_schema=dataset.schema,
+        folds=tuple(int(fold) for fold in make_folds(dataset, folds=terms.folds, seed=terms.seed)),
+        metric=terms.metric,
+        direction=METRICS[terms.metric].direction,
+        space=space.source,
+        seed=terms.seed,
+        sampler=terms.sampler,
+        pruner=terms.pruner,
+        steps_per_fold=space.max_epochs + 1,
+        code_version=version("muster"),
+    )
+
+
+def make_limits(time_limit: str | None, patience: int | None) -> Limits:
+    """The limits that --time-limit and --patience name. Raises UserError."""
+    if time_limit is None:
+        return Limits(patience=patience)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", time_limit.strip())
+    if match is None:
+        raise UserError(f"--time-limit {time_limit!r}: write a number and a unit, as in 90s or 8h")
+    return Limits(seconds=float(match[1]) * UNIT_SECONDS[match[2]], patience=patience)
+
+
+def limits_in_words(limits: Limits) -> str:
+    """What ends a study early, e.g. `patience of 5 trials and time limit of 8h`."""
+    words = []
+    if limits.patience is not None:
+        plural = "" if limits.patience == 1 else "s"
+        words.append(f"patience of {limits.patience} trial{plural}")
+    if limits.seconds is not None:
+        words.append(f"time limit of {_duration(limits.seconds)}")
+    return " and ".join(words)
+
+
+def differences(there: Contract, here: Contract) -> list[str]:
+    """One line a part of two contracts that differs, in the words of the options."""
+    found = []
+    if there.dataset_name != here.dataset_name:
+        found.append(f"dataset: {there.dataset_name} there, {here.dataset_name} here")
+    elif there.dataset_fingerprint != here.dataset_fingerprint:
+        found.append(f"dataset: the content of {here.dataset_name} has changed since")
+    elif there.dataset_schema != here.dataset_schema:
+        found.append(f"dataset: the columns of {here.dataset_name} mean something else since")
+    if max(there.folds) != max(here.folds):
+        found.append(f"folds: {max(there.folds) + 1} there, {max(here.folds) + 1} here")
+    for name in ("metric", "seed", "sampler", "pruner"):
+        if getattr(there, name) != getattr(here, name):
+            found.append(f"{name}: {getattr(there, name)} there, {getattr(here, name)} here")
+    if there.space != here.space:
+        found.append(f"search space: {', '.join(_changed(there.space, here.space))} differ")
+    if there.code_version != here.code_version:
+        found.append(f"version: muster {there.code_version} there, {here.code_version} here")
+    return found or (["folds: divided in another way"] if there != here else [])
+
+
+def _changed(there: Any, here: Any, path: str = "") -> list[str]:
+    """The dotted names of what two tables hold differently."""
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return [path]
+    return [
+        name
+        for key in sorted({*there, *here})
+        if there.get(key) != here.get(key)
+        for name in _changed(there.get(key), here.get(key), f"{path}.{key}".removeprefix("."))
+    ]
+
+
+def _duration(seconds: float) -> str:
+    """Seconds as --time-limit takes them."""
+    whole = [unit for unit, size in UNIT_SECONDS.items() if seconds % size == 0]
+    unit = whole[-1] if whole else "s"
+    return f"{seconds / UNIT_SECONDS[unit]:g}{unit}"
