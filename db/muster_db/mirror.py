@@ -14,6 +14,7 @@ from muster_db import records
 from muster_db.engine import transact
 from muster_db.history import History, Row
 from muster_db.local import NAME, STUDY_ID, LocalStorage
+from muster_db.pruning import PRUNERS, Report, Standing
 from muster_db.records import Proposal
 from muster_db.samplers import SAMPLERS, Draw, grid, random
 from muster_db.study import Study
@@ -60,13 +61,19 @@ class Mirror:
         with self._lock:
             return self._history.freeze()
 
-    def values_at(self, step: int, *, other_than: int) -> list[float]:
-        """What the complete trials had at a step, without the trial of that number."""
+    def is_hopeless(self, number: int, report: Report) -> bool:
+        """Whether the study's pruner gives the trial of that number up after its newest report."""
+        contract = self._study.contract
         with self._lock:
-            numbers, values = self._history.reports_at(step)
-            is_complete = self._history.states[numbers] == TrialState.COMPLETE
-            found: list[float] = values[is_complete & (numbers != other_than)].tolist()
-            return found
+            return PRUNERS[contract.pruner](
+                Standing(
+                    number=number,
+                    report=report,
+                    history=self._history,
+                    steps_per_fold=contract.steps_per_fold,
+                    is_larger_better=contract.direction == "maximize",
+                )
+            )
 
     def propose(self, suggest: Callable[[Any], Any], *, worker_ordinal: int) -> Proposal:
         """Draw the next configuration from fresh news; suggest asks a trial for its parameters.

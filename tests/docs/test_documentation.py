@@ -14,6 +14,7 @@ from muster.models import ARCHITECTURES
 from muster.settings import COMPOSE_ONLY, variables
 from muster.space import parse_space
 from muster_cli.main import app
+from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
 
 ROOT = Path(__file__).parents[2]
@@ -38,9 +39,9 @@ def test_every_field_and_registry_entry_of_a_search_space_is_documented() -> Non
     assert [name for name in sorted(names) if f"`{name}`" not in text] == []
 
 
-def test_every_sampler_is_documented() -> None:
+def test_every_sampler_and_pruner_is_documented() -> None:
     text = (ROOT / "docs" / "searching.md").read_text(encoding="utf-8")
-    assert [name for name in SAMPLERS if f"`{name}`" not in text] == []
+    assert [name for name in [*SAMPLERS, *PRUNERS] if f"`{name}`" not in text] == []
 
 
 def test_the_search_space_in_the_docs_is_valid() -> None:

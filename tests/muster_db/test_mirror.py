@@ -7,7 +7,6 @@ from sqlalchemy import Engine, event
 from muster_db import trials
 from muster_db.engine import connect
 from muster_db.mirror import Mirror
-from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
 from muster_db.schema import initialise
 from muster_db.study import Study
@@ -85,8 +84,6 @@ def test_a_refresh_brings_only_what_changed(engine: Engine) -> None:
     assert [tuple(each.values()) if isinstance(each, dict) else each for each in asked] == [
         changed
     ]
-    assert mirror.values_at(1, other_than=0) == [0.5]
-    assert mirror.values_at(1, other_than=2) == []
     statements: list[str] = []
     event.listen(engine, "before_cursor_execute", lambda *facts: statements.append(facts[2]))
     mirror.refresh()
@@ -109,28 +106,3 @@ def test_no_configuration_comes_twice_while_another_is_left(engine: Engine, samp
     ]
     assert len(set(seen[:6])) == 6
     assert len(seen) == 8
-
-
-def test_median_gives_up_what_is_worse_than_the_others_at_the_same_step() -> None:
-    median = PRUNERS["median"]
-    others = [0.1, 0.2, 0.3, 0.4, 0.5]
-    assert median(others, 0.29, direction="maximize")
-    assert not median(others, 0.3, direction="maximize")
-    assert median(others, 0.31, direction="minimize")
-    assert not median(others[:4], 0.0, direction="maximize")
-    assert median([], float("nan"), direction="maximize")
-    assert not PRUNERS["none"](others, 0.0, direction="maximize")
-
-
-def test_an_epoch_is_compared_with_the_same_epoch_of_the_same_fold(engine: Engine) -> None:
-    study = make_study(engine, budget=3)
-    first, second = take(engine, study), take(engine, study, worker_id=2)
-    # steps_per_fold is 11: step 1 is epoch 1 of fold 0, 12 that of fold 1, 10 a fold mean.
-    trials.report(engine, first, [(1, 0.1), (10, 0.2), (12, 0.3), (21, 0.4)])
-    for claim, state in ((first, TrialState.COMPLETE), (second, TrialState.PRUNED)):
-        trials.tell(engine, claim, state=state, value=0.4, attributes={}, blobs={})
-    mirror = Mirror(engine, study)
-    mirror.refresh()
-    assert {step: mirror.values_at(step, other_than=2) for step in (1, 2, 10, 12, 21)} == {
-        1: [0.1], 2: [], 10: [0.2], 12: [0.3], 21: [0.4],
-    }  # fmt: skip

@@ -31,7 +31,7 @@ from muster.evaluation import EpochReport, Evaluation, TrialResult
 from muster.settings import Settings
 from muster.space import Space
 from muster.voting import halve
-from muster_db import blobs, pruning, trials
+from muster_db import blobs, trials
 from muster_db.claims import Claim
 from muster_db.mirror import Mirror
 from muster_db.study import Study, progress
@@ -42,9 +42,6 @@ log = logging.getLogger(__name__)
 
 Outcome = Literal["complete", "pruned", "failed", "released", "lost"]
 T = TypeVar("T")
-
-# The part of a fold's epochs in which nothing is pruned: early scores say little of late ones.
-WARM_UP = 1 / 3
 
 
 @dataclass(frozen=True)
@@ -199,7 +196,7 @@ def _train(
         is_done = report.fold_ended and report.fold == last_fold
         if not is_done and is_leaving():
             return "released"
-        if not is_done and _is_hopeless(context, claim, report):
+        if not is_done and context.mirror.is_hopeless(claim.number, report):
             return "pruned"
         if report.fold_ended or time.monotonic() - saved_at >= saving_seconds:
             heartbeat.save(evaluation.checkpoint())
@@ -214,20 +211,6 @@ def steps(report: EpochReport, steps_per_fold: int) -> list[tuple[int, float]]:
     if report.fold_ended:
         found.append((first + steps_per_fold - 1, float(np.mean(report.fold_scores))))
     return found
-
-
-def _is_hopeless(context: Context, claim: Claim, report: EpochReport) -> bool:
-    contract = context.study.contract
-    epochs = contract.steps_per_fold - 1
-    if not report.fold_ended and report.epoch < epochs * WARM_UP:
-        return False
-    step, value = steps(report, contract.steps_per_fold)[-1]
-    prune = pruning.PRUNERS[contract.pruner]
-    return prune(
-        context.mirror.values_at(step, other_than=claim.number),
-        value,
-        direction=contract.direction,
-    )
 
 
 def _store(engine: Engine, result: TrialResult) -> dict[str, str]:
