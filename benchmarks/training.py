@@ -121,7 +121,7 @@ def muster_epochs(
     preprocessor = Preprocessor.fit(dataset, index, normalise=config.normalise)
     samples = Samples(dataset, index, preprocessor, window=None, stride=None, device=device)
     loss = losses.build(config.loss, weight=None)
-    return train(new_fit(model, config, device=device), samples, config, loss=loss)
+    return train(new_fit(model, samples, config), samples, config, loss=loss)
 
 
 LOOPS = {"muster": muster_epochs, "plain": plain_epochs}

@@ -137,6 +137,8 @@ def restore_fit(data: bytes, fit: Fit, *, fold: int) -> None:
         if fit.epoch and len(state["state"]) != len(list(fit.model.parameters())):
             raise ValueError("the optimiser's state is not whole")
         fit.optimizer.load_state_dict(state)
+        if fit.average is not None:
+            fit.average.load_state_dict(_below(tensors, "average"))
         if fit.schedule is not None:
             fit.schedule.load_state_dict(saved["schedule"])
         fit.random = RandomState(tensors["random.host"], tensors.get("random.device"))
@@ -172,6 +174,9 @@ def _fit_tensors(fit: Fit) -> Iterator[tuple[str, Tensor]]:
         yield f"model.{name}", tensor
     for name, tensor in fit.best_weights.items():
         yield f"best.{name}", tensor
+    if fit.average is not None:
+        for name, tensor in fit.average.state_dict().items():
+            yield f"average.{name}", tensor
     for position, state in fit.optimizer.state_dict()["state"].items():
         for key, tensor in state.items():
             yield f"optimizer.{position}.{key}", tensor

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
+Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
 
@@ -24,7 +25,12 @@ class TrialConfig(BaseModel):
     """Everything that decides one trial, beside the dataset, the folds and the metric.
 
     window, stride: time steps; window None takes whole sequences, stride None half a window.
-    class_weight: power of the inverse class frequency, 0 none to 1 full.
+    class_weight: power of the inverse class frequency in the loss, 0 none to 1 full;
+    sampler_power: the same in what the sampler draws.
+    mixup: both parameters of the Beta distribution, 0 none. jitter, scaling, time_warp: standard
+    deviations. mirror: share of the channels whose sign is flipped.
+    warmup: share of the steps in which the rate rises, of one_cycle and warmup_cosine.
+    swa_start: share of the epochs after which weights are averaged; None averages none.
     patience: epochs without a better loss on the holdout before a fold stops; None trains all
     epochs. holdout: the part of the training fold that is held out for it (never validation data).
     """
@@ -38,9 +44,12 @@ class TrialConfig(BaseModel):
     weight_decay: NotNegative = 0.0
     l1: NotNegative = 0.0
     gradient_clip: Positive | None = 1.0
-    schedule: Literal["none", "plateau", "cosine"] = "none"
-    plateau_factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
+    schedule: Literal["none", "plateau", "cosine", "warmup_cosine", "one_cycle"] = "none"
+    warmup: Share = 0.2
+    plateau_factor: Share = 0.3
     plateau_patience: Annotated[int, Field(ge=0)] = 3
+    swa_start: Share | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     batch_size: Annotated[int, Field(ge=1)] = 32
     epochs: Annotated[int, Field(ge=1)] = 20
@@ -49,5 +58,12 @@ class TrialConfig(BaseModel):
     window: Annotated[int, Field(ge=1)] | None = None
     stride: Annotated[int, Field(ge=1)] | None = None
     class_weight: Probability = 0.0
+    sampler: Literal["none", "weighted", "oversample", "smote"] = "none"
+    sampler_power: Probability = 1.0
+    mixup: NotNegative = 0.0
+    jitter: NotNegative = 0.0
+    scaling: NotNegative = 0.0
+    time_warp: NotNegative = 0.0
+    mirror: Probability = 0.0
     normalise: Literal["standard", "min_max", "robust", "per_sequence", "none"] = "standard"
     seed: Annotated[int, Field(ge=0)] = 0

@@ -23,7 +23,7 @@ from muster.fold_model import FoldModel, input_shape, make_model
 from muster.inference import ShouldStop, never, predict_proba
 from muster.metrics import score
 from muster.samples import Samples
-from muster.sampling import class_weights
+from muster.sampling import add_smote, class_weights
 from muster.training import Fit, new_fit, train
 
 # An epoch that took longer is worth a copy of the fit to go back to: 1 % of it or less.
@@ -157,8 +157,10 @@ class Evaluation:
         preprocessor = Preprocessor.fit(dataset, trained, normalise=config.normalise)
         validation = self._samples(validated, preprocessor)
         samples = self._samples(np.setdiff1d(trained, held_out), preprocessor)
+        if config.sampler == "smote":
+            add_smote(samples, power=config.sampler_power, seed=self._seed(fold) % 2**32)
         holdout = self._samples(held_out, preprocessor) if len(held_out) else None
-        fit = self._start(fold, preprocessor)
+        fit = self._start(fold, preprocessor, samples)
 
         def is_leaving() -> bool:
             can_go_back = self._fit is None or self._state is not None
@@ -204,21 +206,24 @@ class Evaluation:
         is_long = report.seconds > LONG_EPOCH_SECONDS
         self._state = FitState.of(fit) if is_long and not report.fold_ended else None
 
-    def _start(self, fold: int, preprocessor: Preprocessor) -> Fit:
+    def _start(self, fold: int, preprocessor: Preprocessor, samples: Samples) -> Fit:
         """A fresh fit of the fold, or the one that the checkpoint was in the middle of."""
         # One generator a fold: what other code draws between two epochs changes nothing.
-        torch.manual_seed(fold_seed(self._config.seed, fold))
+        torch.manual_seed(self._seed(fold))
         model = make_model(self._config, input_shape(self._dataset), preprocessor)
-        fit = new_fit(model.to(self._device), self._config, device=self._device)
+        fit = new_fit(model.to(self._device), samples, self._config)
         fit.micro_batch = self._progress.micro_batch
         if self._resume is not None:
             restore_fit(self._resume, fit, fold=fold)
         return fit
 
+    def _seed(self, fold: int) -> int:
+        return fold_seed(self._config.seed, fold)
+
     def _hold_out(self, trained: NDArray[np.int64], fold: int) -> NDArray[np.int64]:
         if self._config.patience is None and self._config.schedule != "plateau":
             return trained[:0]
-        seed = fold_seed(self._config.seed, fold) % 2**32
+        seed = self._seed(fold) % 2**32
         return hold_out(self._dataset, trained, share=self._config.holdout, seed=seed)
 
     def _samples(self, index: NDArray[np.int64], preprocessor: Preprocessor) -> Samples:

@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from muster.errors import Interrupted
 from muster.losses import Loss
-from muster.models.base import Model
 from muster.samples import Samples
 
 ShouldStop = Callable[[], bool]
@@ -26,7 +25,7 @@ def never() -> bool:
 
 @torch.inference_mode()
 def mean_loss(
-    model: Model, samples: Samples, loss: Loss, *, should_stop: ShouldStop = never
+    model: nn.Module, samples: Samples, loss: Loss, *, should_stop: ShouldStop = never
 ) -> float:
     """The loss over all windows, in evaluation mode. Raises Interrupted, as train does."""
     total, mass = torch.zeros((), device=samples.device), torch.zeros((), device=samples.device)
@@ -38,7 +37,9 @@ def mean_loss(
 
 
 @torch.inference_mode()
-def predict_proba(model: Model, samples: Samples, *, should_stop: ShouldStop = never) -> Tensor:
+def predict_proba(
+    model: nn.Module, samples: Samples, *, should_stop: ShouldStop = never
+) -> Tensor:
     """(sequences, classes) probabilities on the host: the mean over each sequence's windows.
 
     Raises Interrupted, as train does.
@@ -68,6 +69,14 @@ def repeatable() -> AbstractContextManager[None]:
     return flags
 
 
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """Where precision is bfloat16 and the device has it, layers that bear it compute in it."""
+    has_bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
+    return torch.autocast(
+        device.type, torch.bfloat16, enabled=precision == "bfloat16" and has_bfloat16
+    )
+
+
 def halved(size: int, error: RuntimeError) -> int:
     """Half as many windows, where the error is want of memory and there are two; else raises."""
     if size == 1 or not is_out_of_memory(error):
@@ -82,7 +91,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _forward(
-    model: Model, samples: Samples, should_stop: ShouldStop
+    model: nn.Module, samples: Samples, should_stop: ShouldStop
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Logits and labels of all windows in turn, fewer at once where the memory runs out.
 
@@ -102,6 +111,7 @@ def _forward(
         first += count
 
 
-def _predict(model: Model, samples: Samples, index: Tensor) -> tuple[Tensor, Tensor]:
+def _predict(model: nn.Module, samples: Samples, index: Tensor) -> tuple[Tensor, Tensor]:
     batch = samples.batch(index, index.to(samples.device))
-    return model(batch.values, batch.lengths, batch.static), batch.labels
+    logits: Tensor = model(batch.values, batch.lengths, batch.static)
+    return logits, batch.labels

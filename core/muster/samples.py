@@ -17,24 +17,36 @@ from muster.data.windows import window_starts
 @dataclass(frozen=True)
 class Batch:
     """values: (batch, steps, channels), zeros behind each end. lengths: (batch,), or None where
-    all windows are full. static: (batch, features). labels: (batch,) int64."""
+    all windows are full. static: (batch, features). labels: (batch,) int64. partners, share:
+    where the batch is mixed, the other labels and the share of the own ones."""
 
     values: Tensor
     lengths: Tensor | None
     static: Tensor
     labels: Tensor
+    partners: Tensor | None = None
+    share: float = 1.0
 
     def part(self, first: int, end: int) -> Batch:
         """The windows from first up to end, which may lie behind the last one."""
         chosen = slice(first, end)
         lengths = None if self.lengths is None else self.lengths[chosen]
-        return Batch(self.values[chosen], lengths, self.static[chosen], self.labels[chosen])
+        partners = None if self.partners is None else self.partners[chosen]
+        return Batch(
+            self.values[chosen],
+            lengths,
+            self.static[chosen],
+            self.labels[chosen],
+            partners,
+            self.share,
+        )
 
 
 class Samples:
-    """The windows of some sequences; everything but host_lengths lies on the device.
+    """The windows of some sequences; everything but host_* lies on the device.
 
     sequence: (windows,) position of each window's sequence among the chosen ones.
+    host_lengths, host_labels: (windows,) int64.
     """
 
     def __init__(
@@ -63,7 +75,9 @@ class Samples:
         self._first = torch.from_numpy(offsets[sequence] + starts).to(device)
         self._lengths = self.host_lengths.to(device)
         self._static = torch.from_numpy(static).to(device)
-        self._labels = torch.from_numpy(dataset.labels[index]).to(device)
+        labels = torch.from_numpy(dataset.labels[index])
+        self.host_labels = labels[torch.from_numpy(sequence)]
+        self._labels = labels.to(device)
         self._steps = torch.arange(self.steps, device=device)
 
     def __len__(self) -> int:
@@ -86,6 +100,33 @@ class Samples:
             static=self._static.index_select(0, sequence),
             labels=self._labels.index_select(0, sequence),
         )
+
+    def repeat(self, index: Tensor) -> None:
+        """Take the windows at index, int64 on the host, in once more."""
+        device_index = index.to(self.device)
+        self.host_lengths = torch.cat([self.host_lengths, self.host_lengths[index]])
+        self.host_labels = torch.cat([self.host_labels, self.host_labels[index]])
+        self.sequence = torch.cat([self.sequence, self.sequence[device_index]])
+        self._first = torch.cat([self._first, self._first[device_index]])
+        self._lengths = torch.cat([self._lengths, self._lengths[device_index]])
+
+    def add(self, values: Tensor, static: Tensor, labels: Tensor) -> None:
+        """Take made windows in, each a full one and a sequence of its own; on the host.
+
+        values: (n, steps, channels). static: (n, features). labels: (n,) int64.
+        """
+        new = torch.arange(len(labels))
+        rows = len(self._values)
+        self._values = torch.cat([self._values, values.flatten(0, 1).to(self.device)])
+        self._first = torch.cat([self._first, (rows + new * self.steps).to(self.device)])
+        self.sequence = torch.cat([self.sequence, (self.sequences + new).to(self.device)])
+        self.sequences += len(labels)
+        lengths = torch.full_like(labels, self.steps)
+        self.host_lengths = torch.cat([self.host_lengths, lengths])
+        self._lengths = torch.cat([self._lengths, lengths.to(self.device)])
+        self.host_labels = torch.cat([self.host_labels, labels])
+        self._static = torch.cat([self._static, static.to(self.device)])
+        self._labels = torch.cat([self._labels, labels.to(self.device)])
 
     def _windows(self, steps: int) -> Tensor:
         """(rows, steps * channels) view: the steps from each row on, which overlap in memory.

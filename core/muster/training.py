@@ -10,15 +10,25 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.optim.swa_utils import AveragedModel
 
+from muster.augment import augment, mixed_loss
+from muster.averaging import averaged, new_average, take_in
 from muster.config import TrialConfig
 from muster.errors import NonFiniteLoss
-from muster.inference import ShouldStop, halved, heed, mean_loss, never, repeatable
+from muster.inference import ShouldStop, autocast, halved, heed, mean_loss, never, repeatable
 from muster.losses import Loss
 from muster.models.base import Model
-from muster.optim import Schedule, l1_penalty, make_optimizer, make_schedule
+from muster.optim import (
+    Schedule,
+    l1_penalty,
+    make_optimizer,
+    make_schedule,
+    step_batch,
+    step_epoch,
+)
 from muster.samples import Batch, Samples
+from muster.sampling import epoch_order, epoch_windows
 
 
 @dataclass
@@ -26,6 +36,7 @@ class Fit:
     """All that one fit is made of between two epochs; epoch counts the finished ones.
 
     best_*: of early stopping, the lowest loss on the holdout and the weights that had it.
+    average: of the weights of the late epochs, where the configuration asks for one.
     micro_batch: windows that go through the device at once, after it ran out of memory.
     """
 
@@ -37,6 +48,7 @@ class Fit:
     best_loss: float = math.inf
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     epochs_since_best: int = 0
+    average: AveragedModel | None = None
     micro_batch: int | None = None
 
     def is_finished(self, config: TrialConfig) -> bool:
@@ -65,10 +77,20 @@ class RandomState:
             torch.cuda.set_rng_state(self.device, device)
 
 
-def new_fit(model: Model, config: TrialConfig, *, device: torch.device) -> Fit:
-    """A fit at epoch 0 of a model that is on the device, from torch's current random state."""
+def new_fit(model: Model, samples: Samples, config: TrialConfig) -> Fit:
+    """A fit at epoch 0 of a model that is on samples' device, from torch's random state."""
     optimizer = make_optimizer(config, model.parameters())
-    return Fit(model, optimizer, make_schedule(config, optimizer), RandomState.capture(device))
+    windows = epoch_windows(
+        samples.host_labels, sampler=config.sampler, power=config.sampler_power
+    )
+    steps = math.ceil(windows / config.batch_size)
+    return Fit(
+        model,
+        optimizer,
+        make_schedule(config, optimizer, steps_per_epoch=steps),
+        RandomState.capture(samples.device),
+        average=new_average(model, config),
+    )
 
 
 def train(
@@ -96,14 +118,43 @@ def train(
             watched = mean_loss(fit.model, holdout, loss, should_stop=should_stop)
         if config.patience is not None:
             _remember_best(fit, watched)
-        if isinstance(fit.schedule, ReduceLROnPlateau):
-            fit.schedule.step(watched)
-        elif fit.schedule is not None:
-            fit.schedule.step()
+        take_in(fit.average, fit.model, config, fit.epoch - 1)
+        step_epoch(fit.schedule, watched)
         fit.random = RandomState.capture(samples.device)
-        if fit.best_weights and fit.is_finished(config):
-            fit.model.load_state_dict(fit.best_weights)
+        if fit.is_finished(config):
+            size = fit.micro_batch or config.batch_size
+            batches = _in_order(samples, size=size, should_stop=should_stop)
+            _settle(fit, loss=loss, batches=batches, holdout=holdout)
         yield train_loss
+
+
+def _settle(
+    fit: Fit,
+    *,
+    loss: Loss,
+    batches: Iterator[Batch],
+    holdout: Samples | None,
+) -> None:
+    """Leave the weights to keep on the model: the best epoch's, or the average of the late ones.
+
+    Where early stopping watches a holdout, the average must be no worse there.
+    """
+    if fit.best_weights:
+        fit.model.load_state_dict(fit.best_weights)
+    with repeatable():
+        average = averaged(fit.average, batches)
+    if average is None:
+        return
+    watched = holdout if fit.best_weights else None
+    if watched is not None and mean_loss(average, watched, loss) > fit.best_loss:
+        return
+    fit.model.load_state_dict(average.state_dict())
+
+
+def _in_order(samples: Samples, *, size: int, should_stop: ShouldStop) -> Iterator[Batch]:
+    for index in torch.split(torch.arange(len(samples)), size):
+        heed(should_stop)
+        yield samples.batch(index, index.to(samples.device))
 
 
 def _epoch(
@@ -111,17 +162,18 @@ def _epoch(
 ) -> float:
     fit.model.train()
     parameters = list(fit.model.parameters())
-    order = torch.randperm(len(samples))
+    order = epoch_order(samples.host_labels, sampler=config.sampler, power=config.sampler_power)
     device_order = order.to(samples.device)
     total = torch.zeros((), device=samples.device)
     for first in range(0, len(order), config.batch_size):
         heed(should_stop)
         chosen = slice(first, first + config.batch_size)
-        batch = samples.batch(order[chosen], device_order[chosen])
+        batch = augment(samples.batch(order[chosen], device_order[chosen]), config)
         total += _gradient(fit, batch, config, loss) * len(batch.labels)
         if config.gradient_clip is not None:
             nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
         fit.optimizer.step()
+        step_batch(fit.schedule)
     mean = float(total) / len(order)
     if not math.isfinite(mean):
         raise NonFiniteLoss(f"the training loss became {mean} in epoch {fit.epoch}")
@@ -152,11 +204,12 @@ def _gradient(fit: Fit, batch: Batch, config: TrialConfig, loss: Loss) -> Tensor
 
 
 def _accumulate(fit: Fit, batch: Batch, config: TrialConfig, loss: Loss, size: int) -> Tensor:
-    mass = loss.mass(batch.labels)
     total = torch.zeros((), device=batch.labels.device)
     for first in range(0, len(batch.labels), size):
         part = batch.part(first, first + size)
-        value = loss.total(fit.model(part.values, part.lengths, part.static), part.labels) / mass
+        with autocast(batch.labels.device, config.precision):
+            logits = fit.model(part.values, part.lengths, part.static)
+        value = mixed_loss(loss, logits.float(), part, whole=batch)
         total += value.detach()
         value.backward()  # type: ignore[no-untyped-call] # torch leaves it untyped
     if config.l1:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from learning import make_config, make_dataset, start
+from learning import make_config, make_dataset, make_samples, start
 from muster.checkpoint import FitState, Progress, load_progress, restore_fit, save_checkpoint
 from muster.data.folds import make_folds
 from muster.errors import UserError
@@ -38,7 +38,7 @@ def resume(data: bytes, **changes: Any) -> None:
 
 def make_fit(width: int = 1) -> Fit:
     model: Any = torch.nn.Linear(2, width)
-    return new_fit(model, CONFIG, device=torch.device("cpu"))
+    return new_fit(model, make_samples(make_dataset()), CONFIG)
 
 
 def test_a_whole_checkpoint_is_taken() -> None:

@@ -37,6 +37,16 @@ CONFIGS: dict[str, TrialConfig] = {
     "early stopping and plateau": make_config(**BUSY),
     "cnn with early stopping": make_config("cnn", **BUSY),
     "focal": make_config(loss=Choice(name="focal", options={"gamma": 1.5}), gradient_clip=None),
+    "oversampled, one cycle": make_config(
+        "cnn", sampler="oversample", schedule="one_cycle", mixup=0.3, time_warp=0.3, window=3
+    ),
+    "smote, warm-up, augmented": make_config(
+        sampler="smote", schedule="warmup_cosine", window=4, jitter=0.1, scaling=0.1, mirror=0.2
+    ),
+    "weighted, averaged": make_config("cnn", sampler="weighted", swa_start=0.3, epochs=4),
+    "averaged, early stopping": make_config(
+        "cnn", swa_start=0.4, patience=2, epochs=5, holdout=0.3, precision="bfloat16"
+    ),
 }
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from learning import (
-    CPU,
     assert_same_result,
     evaluate,
     make_config,
@@ -82,7 +81,7 @@ class Narrow(Gru):
 def make_fit(kind: type[Model], config: TrialConfig) -> Fit:
     torch.manual_seed(0)
     model = kind(SHAPE, dropout=config.dropout, **config.architecture.options)  # type: ignore[call-arg]
-    return new_fit(model, config, device=CPU)
+    return new_fit(model, make_samples(make_dataset()), config)
 
 
 def trained(

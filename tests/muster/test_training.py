@@ -26,14 +26,14 @@ SHAPE = InputShape(channels=2, static_features=1, classes=3)
 LOSS = losses.build(Choice(name="cross_entropy"), weight=None)
 
 
-def make_fit(config: TrialConfig) -> Fit:
+def make_fit(config: TrialConfig, samples: Samples | None = None) -> Fit:
     torch.manual_seed(0)
     model = models.build(config.architecture, SHAPE, dropout=config.dropout)
-    return new_fit(model, config, device=CPU)
+    return new_fit(model, samples or make_samples(make_dataset()), config)
 
 
 def run(config: TrialConfig, samples: Samples, **changes: Any) -> tuple[Fit, list[float]]:
-    fit = make_fit(config)
+    fit = make_fit(config, samples)
     return fit, list(train(fit, samples, config, loss=LOSS, **changes))
 
 
@@ -234,3 +234,20 @@ def test_a_random_state_is_restored_to_the_bit() -> None:
     state.restore(CPU)
     assert torch.equal(torch.rand(4), first)
     assert state.device is None
+
+
+@pytest.mark.parametrize("architecture", ["cnn", "gru", "lstm", "rnn", "cnn_gru"])
+def test_bfloat16_trains_to_about_the_same_and_predicts_in_float32(architecture: str) -> None:
+    samples = make_samples(make_dataset())
+    _, plain = run(make_config(architecture, epochs=4), samples)
+    fit, halved = run(make_config(architecture, epochs=4, precision="bfloat16"), samples)
+    assert halved == pytest.approx(plain, abs=0.1)
+    assert {p.dtype for p in fit.model.parameters()} == {torch.float32}
+    assert predict_proba(fit.model, samples).dtype == torch.float32
+
+
+def test_bfloat16_computes_in_bfloat16() -> None:
+    samples = make_samples(make_dataset())
+    _, plain = run(make_config("cnn"), samples)
+    _, halved = run(make_config("cnn", precision="bfloat16"), samples)
+    assert plain != halved

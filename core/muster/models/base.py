@@ -60,6 +60,8 @@ class MaskedBatchNorm(nn.BatchNorm1d):
             )
         if mask is None or not self.training:
             return super().forward(values)
+        # Sums over many steps lose too much in bfloat16.
+        values = values.float()
         weight = mask.to(values.dtype)
         count = weight.sum()
         mean = (values * weight).sum((0, 2)) / count
@@ -70,14 +72,15 @@ class MaskedBatchNorm(nn.BatchNorm1d):
         return scaled * self.weight[:, None] + self.bias[:, None]
 
     def _track(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        momentum = self.momentum or 0.0
         if self.running_mean is None or self.running_var is None:
             return
         unbiased = variance * count / (count - 1).clamp(min=1)
-        self.running_mean.lerp_(mean, momentum)
-        self.running_var.lerp_(unbiased, momentum)
         if self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
+        # Without a momentum the statistics are the plain mean over all batches.
+        momentum = self.momentum or 1.0 / int(self.num_batches_tracked or 1)
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(unbiased, momentum)
 
 
 def step_mask(lengths: Tensor, steps: int) -> Tensor:
