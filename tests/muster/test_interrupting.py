@@ -19,6 +19,9 @@ CONFIGS: dict[str, TrialConfig] = {
     "cnn": make_config(
         "cnn", epochs=3, dropout=0.3, patience=1, schedule="plateau", plateau_patience=0
     ),
+    "averaged": make_config(
+        "cnn", epochs=2, patience=2, swa_start=0.1, schedule="one_cycle", mixup=0.4, jitter=0.1
+    ),
 }
 every_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS.keys())
 
