@@ -10,6 +10,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from muster.errors import UserError
+from muster.spelling import known_names
 
 PREFIX = "MUSTER_"
 # The compose file reads these; they may stand in the same environment.
@@ -57,7 +58,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     given = {key: value for key, value in source.items() if key.startswith(PREFIX)}
     known = variables()
     problems = [
-        f"{key}: unknown; known are {', '.join(known)}"
+        f"{key}: unknown; {known_names(key, known)}"
         for key in given
         if key not in known and key not in COMPOSE_ONLY
     ]

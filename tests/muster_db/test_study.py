@@ -8,6 +8,7 @@ from muster.errors import UserError
 from muster_db import trials, workers
 from muster_db.study import Contract, list_studies, open_study
 from samples import make_contract, make_study, take
+from searches import load
 
 
 def test_an_opened_study_has_the_contract_it_was_created_with(engine: Engine) -> None:
@@ -15,6 +16,11 @@ def test_an_opened_study_has_the_contract_it_was_created_with(engine: Engine) ->
     opened = open_study(engine, "study")
     assert opened == created
     assert opened.contract.hash == created.contract.hash
+
+
+def test_optuna_names_the_metric_of_a_study(engine: Engine) -> None:
+    make_study(engine, metric="log_loss", direction="minimize")
+    assert load(engine, "study").metric_names == ["log_loss"]
 
 
 def test_a_contract_survives_json_and_its_hash_tells_it_from_another() -> None:
