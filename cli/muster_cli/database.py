@@ -11,7 +11,7 @@ import typer
 from muster_cli.console import print_json, progress, results
 from muster_cli.options import Db, Json, connect, open_database, settings_for
 from muster_db import backup as backups
-from muster_db import garbage, schema
+from muster_db import garbage, schema, urls
 from muster_db import restore as restoring
 
 app = typer.Typer(
@@ -24,7 +24,7 @@ def init(db: Db = None) -> None:
     """Make the tables. It may be repeated, and started on several machines at once."""
     engine = connect(settings_for(db))
     schema.initialise(engine)
-    results.print(f"{engine.url.render_as_string(hide_password=True)}: tables are ready")
+    results.print(f"{urls.show(engine.url)}: tables are ready")
 
 
 @app.command()
@@ -53,7 +53,7 @@ def restore(
     """Put a backup into an empty database. Trials that ran go on there."""
     engine = connect(settings_for(db))
     manifest = restoring.restore(engine, file)
-    results.print(f"{engine.url.render_as_string(hide_password=True)}: restored {manifest}")
+    results.print(f"{urls.show(engine.url)}: restored {manifest}")
 
 
 @app.command()

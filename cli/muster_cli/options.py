@@ -8,14 +8,12 @@ from typing import Annotated
 
 import typer
 from sqlalchemy import Engine
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 from muster.errors import UserError
 from muster.metrics import METRICS
 from muster.settings import Settings, load_settings
 from muster_db import engine as engines
-from muster_db import schema
+from muster_db import schema, urls
 from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
 
@@ -63,14 +61,7 @@ def settings_for(db: str | None) -> Settings:
 
 def database_url(settings: Settings) -> str:
     """The URL with the password out of MUSTER_DB_PASSWORD_FILE where it holds none itself."""
-    try:
-        url = make_url(settings.db_url)
-    except (ArgumentError, ValueError) as error:
-        raise UserError(
-            "the database URL cannot be read; write sqlite:///muster.db or "
-            "mysql+pymysql://user:password@host:3306/name; in a password %40 for @, %2F for /, "
-            "%3A for : and %23 for #"
-        ) from error
+    url = urls.parse(settings.db_url)
     if settings.db_password_file is not None and url.password is None:
         url = url.set(password=_read_password(settings.db_password_file))
     return url.render_as_string(hide_password=False)
@@ -112,7 +103,7 @@ def open_or_make(settings: Settings) -> Engine:
 
     For the commands that begin something: what they store is the first to be there.
     """
-    is_embedded = make_url(database_url(settings)).get_backend_name() == "sqlite"
+    is_embedded = urls.parse(database_url(settings)).get_backend_name() == "sqlite"
     return make_database(settings) if is_embedded else open_database(settings)
 
 

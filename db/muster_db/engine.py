@@ -8,12 +8,13 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import SQLAlchemyError
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay
 from tenacity.wait import wait_random_exponential
 
 from muster.errors import UserError
+from muster_db import urls
 from muster_db.clock import now
 from muster_db.faults import explain, is_passing
 
@@ -22,7 +23,6 @@ __all__ = ["connect", "now", "transact"]
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-SUPPORTED = "sqlite:///muster.db or mysql+pymysql://user:password@host/database"
 CONNECT_SECONDS = 10
 # A half-open connection is noticed when a read gets no answer for that long: with a heartbeat's
 # wait before it, within 30 s.
@@ -39,10 +39,7 @@ def connect(url: str, *, patience_seconds: float = 30.0) -> Engine:
     patience_seconds: how long transact goes on trying before it raises Unavailable.
     Raises UserError for a URL that is none, or names another kind of database.
     """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError) as error:
-        raise UserError(f"the database URL cannot be read; write it like {SUPPORTED}") from error
+    parsed = urls.parse(url)
     backend = parsed.get_backend_name()
     if backend == "sqlite" and parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         engine = _connect_sqlite(parsed)
@@ -50,8 +47,8 @@ def connect(url: str, *, patience_seconds: float = 30.0) -> Engine:
         engine = _connect_mysql(parsed)
     else:
         raise UserError(
-            f"{parsed.render_as_string(hide_password=True)}: {parsed.drivername} "
-            f"is not a database that muster knows; write {SUPPORTED}"
+            f"{urls.show(parsed)}: {parsed.drivername} "
+            f"is not a database that muster knows; write {urls.SUPPORTED}"
         )
     engine.update_execution_options(muster_patience=patience_seconds)
     return engine
@@ -96,9 +93,7 @@ def _tell_retry(state: RetryCallState) -> None:
 
 def _connect_mysql(url: URL) -> Engine:
     if not url.database:
-        raise UserError(
-            f"{url.render_as_string(hide_password=True)}: no database is named; write {SUPPORTED}"
-        )
+        raise UserError(f"{urls.show(url)}: no database is named; write {urls.SUPPORTED}")
     return create_engine(
         url,
         # READ COMMITTED: under REPEATABLE READ a poller keeps seeing its first snapshot.
@@ -124,7 +119,7 @@ def _connect_mysql(url: URL) -> Engine:
 
 def _connect_sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:":
-        raise UserError(f"an SQLite database needs a file; write {SUPPORTED}")
+        raise UserError(f"an SQLite database needs a file; write {urls.SUPPORTED}")
     engine = create_engine(url, hide_parameters=True)
     event.listen(engine, "connect", _prepare_sqlite)
     event.listen(engine, "begin", _begin_sqlite)

@@ -7,6 +7,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from muster.errors import DiskFull, MusterError, Unavailable, UserError
+from muster_db.urls import show
 
 # Codes of MySQL and MariaDB. Deadlocks and lock waits; the server gone, full, starting, stopping.
 CONTENTION = frozenset({1020, 1205, 1213, 3572})
@@ -59,7 +60,7 @@ def is_passing(error: SQLAlchemyError) -> bool:
 
 def explain(error: SQLAlchemyError, url: URL) -> MusterError:
     """The error in one line that says what, where and how to mend it, without the password."""
-    place = url.render_as_string(hide_password=True)
+    place = show(url)
     if is_passing(error):
         return Unavailable(
             f"{place}: the database does not answer ({_cause(error)}); "

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, Table, func, insert, inspect, select,
 from sqlalchemy.exc import DataError, IntegrityError
 
 from muster.errors import UserError
-from muster_db import leases, schema, tables
+from muster_db import leases, schema, tables, urls
 from muster_db.backup import read_lines
 from muster_db.backup_file import CARRIED, BackupFile, Manifest, open_backup, to_line
 from muster_db.clock import clock
@@ -139,4 +139,4 @@ def _release_running(connection: Connection) -> None:
 
 
 def _place(connection: Connection) -> str:
-    return connection.engine.url.render_as_string(hide_password=True)
+    return urls.show(connection.engine.url)

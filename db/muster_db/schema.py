@@ -17,6 +17,7 @@ from optuna.storages._rdb import models
 from sqlalchemy import Connection, Engine, MetaData, inspect, select, text
 
 from muster.errors import Unavailable, UserError
+from muster_db import urls
 from muster_db.engine import transact
 from muster_db.tables import OPTUNA
 
@@ -187,4 +188,4 @@ def _config(folder: Path, connection: Connection) -> Config:
 
 
 def _place(connection: Connection) -> str:
-    return connection.engine.url.render_as_string(hide_password=True)
+    return urls.show(connection.engine.url)
