@@ -12,13 +12,15 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from muster.data.dataset import Dataset
 from muster.data.schema import Schema
+from muster_db.claims import Claim, claim
+from muster_db.clock import clock
 from muster_db.records import Proposal
 from muster_db.study import Contract, Study, create_study
-from muster_db.trials import Claim, claim
+from muster_db.tables import trials
 
 SCHEMA = Schema(channels=("x",), classes=("a", "b"), description={"format": "npz"})
 
@@ -97,6 +99,14 @@ def take(
     if not isinstance(found, Claim):
         raise AssertionError(f"nothing to claim: {found}")
     return found
+
+
+def run_out(engine: Engine, held: Claim) -> None:
+    """Move the end of the lease, or of the grace after it, into the past; nothing waits."""
+    with engine.begin() as connection:
+        connection.execute(
+            update(trials).where(trials.c.trial_id == held.trial_id).values(expires_at=clock(-1.0))
+        )
 
 
 def make_dataset(name: str = "sample", sequences: int = 6) -> Dataset:

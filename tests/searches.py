@@ -13,9 +13,9 @@ from sqlalchemy import Engine, func, select
 from muster_db import blobs, datasets, trials
 from muster_db.artifacts import DatabaseArtifactStore
 from muster_db.backup_file import CARRIED
+from muster_db.claims import Claim
 from muster_db.study import create_study
 from muster_db.tables import chunks
-from muster_db.trials import Claim
 from muster_db.workers import register
 from samples import make_contract, make_dataset, proposer, take
 
@@ -23,7 +23,7 @@ NAME = "Größe ☂"
 HARD_VALUES = (0.1 + 0.2, 5e-324, 1.7976931348623157e308, -0.0, 1 / 3, float("inf"))
 
 
-def tell(engine: Engine, claim: Claim, value: float | None, **changes: Any) -> None:
+def tell(engine: Engine, claim: Claim, value: float | None = 0.5, **changes: Any) -> None:
     """Tell a trial COMPLETE, or what changes say."""
     facts: dict[str, Any] = {"state": TrialState.COMPLETE, "attributes": {}, "blobs": {}}
     trials.tell(engine, claim, value=value, **(facts | changes))
@@ -48,7 +48,7 @@ def fill(engine: Engine) -> Claim:
         tell(engine, claimed, value, attributes=facts, blobs={"oof": oof})
     tell(engine, claim(), None, state=TrialState.PRUNED)
     trials.fail_attempt(engine, failed := claim(), "Traceback: ü")
-    assert take(engine, study, worker_id=worker.worker_id).number == failed.number
+    assert take(engine, study, worker_id=worker.worker_id + 1).number == failed.number
     held = claim()
     trials.attach(engine, held, {"checkpoint": blobs.put(engine, b"checkpoint")})
     trials.release(engine, claim())

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from muster.errors import UserError
-from muster.spelling import known_names
 
 PREFIX = "MUSTER_"
+# A beat may be late or lost without the lease.
+BEATS_PER_LEASE = 3
 # The compose file reads these; they may stand in the same environment.
 COMPOSE_ONLY = frozenset({"MUSTER_DB_PORT", "MUSTER_DASHBOARD_PORT", "MUSTER_TRIALS"})
 
@@ -43,6 +45,16 @@ class Settings(BaseModel):
     max_attempts: int = Field(3, ge=1, description="attempts before a trial is told FAIL")
     keep_weights: int = Field(20, ge=1, description="best trials that keep their weights")
 
+    @model_validator(mode="after")
+    def _check_heartbeat(self) -> Settings:
+        if self.heartbeat_seconds > self.lease_seconds / BEATS_PER_LEASE:
+            raise ValueError(
+                f"{PREFIX}HEARTBEAT_SECONDS={self.heartbeat_seconds:g} is more than a third of "
+                f"{PREFIX}LEASE_SECONDS={self.lease_seconds:g}, so that a worker could lose its "
+                "trials while it lives; lower the one or raise the other"
+            )
+        return self
+
 
 def variables() -> dict[str, str]:
     """Every variable and what it means, for the help texts and the docs."""
@@ -58,7 +70,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     given = {key: value for key, value in source.items() if key.startswith(PREFIX)}
     known = variables()
     problems = [
-        f"{key}: unknown; {known_names(key, known)}"
+        f"{key}: unknown; known are {', '.join(known)}"
         for key in given
         if key not in known and key not in COMPOSE_ONLY
     ]
@@ -66,11 +78,16 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     try:
         settings = Settings.model_validate(fields)
     except ValidationError as error:
-        problems += [
-            f"{PREFIX}{str(each['loc'][0]).upper()}: {each['msg']}" for each in error.errors()
-        ]
+        problems += [_problem(each) for each in error.errors()]
     if problems:
         raise UserError(
             "bad settings in the environment; mend or unset:\n  " + "\n  ".join(problems)
         )
     return settings
+
+
+def _problem(error: ErrorDetails) -> str:
+    """One line that names the variable; what concerns several names them itself."""
+    if not error["loc"]:
+        return error["msg"].removeprefix("Value error, ")
+    return f"{PREFIX}{str(error['loc'][0]).upper()}: {error['msg']}"

@@ -21,8 +21,8 @@ from sqlalchemy import (
     update,
 )
 
-from muster.errors import UserError
-from muster_db import records
+from muster.errors import Unavailable, UserError
+from muster_db import leases, records
 from muster_db.clock import clock
 from muster_db.engine import transact
 from muster_db.study import Study
@@ -104,7 +104,7 @@ def keep_best_weights(engine: Engine, study: Study, *, keep: int) -> int:
             .join_from(trial_blobs, trials, trial_blobs.c.trial_id == trials.c.trial_id)
             .where(
                 trials.c.study_id == study.study_id,
-                trials.c.state == "told",
+                trials.c.state == leases.TOLD,
                 trial_blobs.c.name.like("fold%"),
                 trial_blobs.c.trial_id.not_in(_best(connection, study, keep)),
             )
@@ -129,6 +129,14 @@ def forget(engine: Engine, shas: Iterable[str]) -> int:
         return sum(drop(connection, sha) for sha in wanted)
 
     return transact(engine, verb) if wanted else 0
+
+
+def tidy(engine: Engine, shas: Iterable[str]) -> None:
+    """forget; what a database that is away keeps goes with the next `muster db gc`."""
+    try:
+        forget(engine, shas)
+    except Unavailable as error:
+        log.warning("blobs that nothing names are kept for now: %s", error)
 
 
 def drop(connection: Connection, sha: str, *conditions: ColumnElement[bool]) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Engine, case, func, update
+from sqlalchemy import Connection, Engine, case, func, update
 
 from muster.errors import UserError
 from muster_db.clock import clock
-from muster_db.engine import transact
 from muster_db.limits import NO_LIMITS, Limits
+from muster_db.once import once
 from muster_db.study import Study
 from muster_db.tables import studies
 
@@ -59,5 +60,10 @@ def _ask(engine: Engine, study: Study, budget: Any, limits: dict[Any, Any]) -> N
     statement = (
         update(studies).where(studies.c.study_id == study.study_id).ordered_values(*values.items())
     )
-    if transact(engine, lambda connection: connection.execute(statement).rowcount) != 1:
-        raise UserError(f"study {study.name!r} has been deleted")
+
+    def verb(connection: Connection) -> Sequence[int]:
+        if connection.execute(statement).rowcount != 1:
+            raise UserError(f"study {study.name!r} has been deleted")
+        return []
+
+    once(engine, verb)

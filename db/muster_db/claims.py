@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, insert, select, update
 
-from muster_db import leases, limits, records
+from muster_db import blobs, leases, limits, records, workers
 from muster_db.clock import clock
 from muster_db.engine import transact
 from muster_db.records import Proposal
-from muster_db.study import Study, StudyProgress, read_progress, study_row
+from muster_db.study import OPEN, Study, StudyProgress, read_progress, study_row
 from muster_db.tables import studies, trials
 
 # Proposals that another worker took a moment earlier; each is drawn again from fresh news.
@@ -56,13 +56,15 @@ def claim(
 
     ahead: the trial is only reserved, to be begun with trials.begin; a worker that finds nothing
     else to claim may take it over until then.
-    A left trial keeps its number and parameters. propose is called outside any transaction, only
-    for a new slot, and again when its configuration was taken meanwhile. StudyProgress: nothing
-    to claim, because all is told (is_finished), others still run, or the study is stopped.
+    A left trial keeps its number and parameters. One that this worker failed itself waits until
+    the budget has no slot, so that a sick worker does not use its attempts up. propose is called
+    outside any transaction, only for a new slot, and again when its configuration was taken
+    meanwhile. StudyProgress: nothing to claim, because all is told (is_finished), others still
+    run, or the study is stopped.
     """
     state = leases.RESERVED if ahead else leases.RUNNING
     claimant = _Claimant(study, worker_id, lease_seconds, uuid.uuid4().hex, state)
-    found = transact(engine, lambda connection: _take_left(connection, claimant))
+    found = _take_left(engine, claimant)
     for redraw in range(REDRAWS):
         if found is not None:
             return found
@@ -73,21 +75,44 @@ def claim(
     return found
 
 
-def _take_left(connection: Connection, claimant: _Claimant) -> Claim | StudyProgress | None:
+def _take_left(engine: Engine, claimant: _Claimant) -> Claim | StudyProgress | None:
+    tries = count()
+    dropped: list[str] = []
+
+    def verb(connection: Connection) -> Claim | StudyProgress | None:
+        if next(tries) > 0 and (mine := _find_mine(connection, claimant)) is not None:
+            return mine
+        return _look(connection, claimant, dropped)
+
+    found = transact(engine, verb)
+    blobs.tidy(engine, dropped)
+    return found
+
+
+def _look(
+    connection: Connection, claimant: _Claimant, dropped: list[str]
+) -> Claim | StudyProgress | None:
+    """A trial that somebody left; None where the budget has a slot."""
     study = claimant.study
+    workers.touch(connection, claimant.worker_id)
     row = study_row(connection, study)
-    if row.state != "open":
+    if row.state != OPEN:
         return read_progress(connection, study)
-    for left in leases.left(connection, study.study_id):
-        is_takeable = left.state in leases.TAKEABLE
-        state = left.state if is_takeable else leases.expire(connection, left)
-        if state in leases.TAKEABLE and _retake(connection, left, state, claimant):
-            return _claim_of(connection, left.trial_id, claimant)
+    rows = leases.left(connection, study.study_id)
+    others = [each for each in rows if each.failed_by != claimant.worker_id]
+    found = _retake_first(connection, others, claimant, dropped)
+    if found is not None:
+        return found
     if row.claimed < row.budget and not limits.enforce(
         connection, row, direction=study.contract.direction
     ):
         return None
-    return _take_reserved(connection, claimant) or read_progress(connection, study)
+    own = [each for each in rows if each.failed_by == claimant.worker_id]
+    return (
+        _take_reserved(connection, claimant)
+        or _retake_first(connection, own, claimant, dropped)
+        or read_progress(connection, study)
+    )
 
 
 def _take_reserved(connection: Connection, claimant: _Claimant) -> Claim | None:
@@ -100,13 +125,24 @@ def _take_reserved(connection: Connection, claimant: _Claimant) -> Claim | None:
     return None
 
 
-def _retake(connection: Connection, row: Row[Any], state: str, claimant: _Claimant) -> bool:
+def _retake_first(
+    connection: Connection, rows: Sequence[Row[Any]], claimant: _Claimant, dropped: list[str]
+) -> Claim | None:
+    for left in rows:
+        lapse = leases.lapse(connection, left)
+        dropped += lapse.dropped
+        if lapse.is_takeable and _retake(connection, left, str(lapse.state), claimant):
+            return _claim_of(connection, left.trial_id, claimant)
+    return None
+
+
+def _retake(connection: Connection, left: Row[Any], state: str, claimant: _Claimant) -> bool:
     """Whether the trial is ours now, and not another's that saw it at the same moment."""
     changed = connection.execute(
         update(trials)
         .where(
-            trials.c.trial_id == row.trial_id,
-            trials.c.token == row.token,
+            trials.c.trial_id == left.trial_id,
+            trials.c.token == left.token,
             trials.c.state == state,
         )
         .values(
@@ -114,15 +150,17 @@ def _retake(connection: Connection, row: Row[Any], state: str, claimant: _Claima
             token=claimant.token,
             worker_id=claimant.worker_id,
             # One that was never begun has had no attempt.
-            attempt=row.attempt if row.state == leases.RESERVED else trials.c.attempt + 1,
+            attempt=left.attempt + (left.state != leases.RESERVED),
+            failures=left.failures + (state == leases.EXPIRED),
             expires_at=clock(claimant.lease_seconds),
+            lease_seconds=claimant.lease_seconds,
         )
     ).rowcount
     if changed != 1:
         return False
     if claimant.state == leases.RUNNING:
-        records.begin(connection, row.trial_id)
-    leases.mark_changed(connection, claimant.study.study_id, row.trial_id)
+        records.begin(connection, left.trial_id)
+    leases.mark_changed(connection, claimant.study.study_id, left.trial_id)
     return True
 
 
@@ -132,14 +170,21 @@ def _take_new(
     tries = count()
 
     def verb(connection: Connection) -> Claim | StudyProgress | None:
-        if next(tries) > 0:
-            mine = select(trials.c.trial_id).where(trials.c.token == claimant.token)
-            trial_id = connection.execute(mine).scalar()
-            if trial_id is not None:
-                return _claim_of(connection, trial_id, claimant)
+        if next(tries) > 0 and (mine := _find_mine(connection, claimant)) is not None:
+            return mine
         return _insert(connection, claimant, proposal, may_repeat or proposal.is_repeat)
 
     return transact(engine, verb)
+
+
+def _find_mine(connection: Connection, claimant: _Claimant) -> Claim | None:
+    """What an earlier try of this claim took, whose answer was lost."""
+    # Every claim locks the study: an earlier try that is still being committed ends first.
+    locked = select(studies.c.study_id).where(studies.c.study_id == claimant.study.study_id)
+    connection.execute(locked.with_for_update())
+    mine = select(trials.c.trial_id).where(trials.c.token == claimant.token)
+    trial_id = connection.execute(mine).scalar()
+    return None if trial_id is None else _claim_of(connection, trial_id, claimant)
 
 
 def _insert(
@@ -151,7 +196,7 @@ def _insert(
         .where(
             studies.c.study_id == study.study_id,
             studies.c.claimed < studies.c.budget,
-            studies.c.state == "open",
+            studies.c.state == OPEN,
         )
         .values(claimed=studies.c.claimed + 1, revision=studies.c.revision + 1)
     ).rowcount
@@ -185,6 +230,7 @@ def _insert(
             attempt=1,
             failures=0,
             expires_at=clock(claimant.lease_seconds),
+            lease_seconds=claimant.lease_seconds,
             revision=row.revision,
             params_hash=proposal.hash,
         )

@@ -19,7 +19,7 @@ from muster_db import tables
 from muster_db.clock import clock
 from muster_db.engine import transact
 from muster_db.study import list_studies
-from muster_db.tables import artifacts, blobs, datasets
+from muster_db.tables import artifacts, blobs, datasets, verbs
 
 # A blob that was just stored is not named by anything until its trial is told.
 GRACE_SECONDS = 3600.0
@@ -58,6 +58,12 @@ def collect(
     )
     found = transact(
         engine, lambda connection: _unnamed(connection, grace_seconds), read_only=True
+    )
+    transact(
+        engine,
+        lambda connection: connection.execute(
+            delete(verbs).where(verbs.c.done_at < clock(-grace_seconds))
+        ),
     )
     gone = [size for sha, size in found if _drop_blob(engine, sha, grace_seconds)]
     return Collected(len(gone), sum(gone), artifacts_gone, datasets_gone)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from optuna.trial import TrialState
@@ -26,15 +28,39 @@ ENDED: Final = (RELEASED, TOLD)
 CHECKPOINT: Final = "checkpoint"
 # Less than MySQL's TEXT holds, JSON's escapes included.
 ERROR_CHARACTERS: Final = 8_000
+# Of rows that were written before they kept it.
+LEASE_SECONDS: Final = 60.0
+
+
+@dataclass(frozen=True)
+class Lapse:
+    """What became of a trial that was left. state: the new one, None where it is not left.
+
+    is_takeable: whether anybody may go on with it. dropped: SHA-256s for blobs.tidy.
+    """
+
+    state: str | None
+    is_takeable: bool = False
+    dropped: Sequence[str] = ()
 
 
 def left(
-    connection: Connection, study_id: int | None, *, only_expired: bool = False
+    connection: Connection, study_id: int | None, *, only_due: bool = False
 ) -> Sequence[Row[Any]]:
-    """Rows of trials that nobody works on: released ones and those whose lease ran out."""
-    has_run_out = and_(trials.c.state.in_((RESERVED, RUNNING)), trials.c.expires_at < clock())
-    is_left = has_run_out if only_expired else or_(trials.c.state.in_(TAKEABLE), has_run_out)
-    query = select(trials).where(is_left).order_by(trials.c.number)
+    """Rows of trials that nobody works on, by number, each for lapse: given back or run out.
+
+    only_due: just those that lapse will change. A row has max_attempts and has_run_out as well.
+    """
+    has_run_out = trials.c.expires_at < clock()
+    is_last = trials.c.failures + 1 >= studies.c.max_attempts
+    is_due = or_(trials.c.state.in_((RESERVED, RUNNING)), and_(trials.c.state == EXPIRED, is_last))
+    wanted = and_(has_run_out, is_due)
+    query = (
+        select(trials, studies.c.max_attempts, has_run_out.label("has_run_out"))
+        .join_from(trials, studies, trials.c.study_id == studies.c.study_id)
+        .where(wanted if only_due else or_(trials.c.state.in_(TAKEABLE), wanted))
+        .order_by(trials.c.number)
+    )
     if study_id is not None:
         query = query.where(trials.c.study_id == study_id)
     return connection.execute(query).all()
@@ -46,56 +72,46 @@ def reserved(connection: Connection, study_id: int) -> Sequence[Row[Any]]:
     return connection.execute(query.order_by(trials.c.number)).all()
 
 
-def expire(connection: Connection, row: Row[Any]) -> str | None:
-    """End an attempt whose lease ran out; the trial's new state, None where it was extended.
+def lapse(connection: Connection, row: Row[Any]) -> Lapse:
+    """Move a row of left on by the database's clock: running, expired, told FAIL.
 
-    One that never began is no failure.
+    A lease that ran out is no failure yet: it becomes one when somebody takes the trial over.
+    Nobody takes over a last attempt; its worker has one more lease, from here on, to come back.
+    An attempt that never began is given back.
     """
+    is_last = row.failures + 1 >= row.max_attempts
     if row.state == RESERVED:
-        return RELEASED if _run_out(connection, row, state=RELEASED) else None
-    failures, max_attempts = failures_of(connection, row.trial_id)
-    is_last = failures + 1 >= max_attempts
-    state = TOLD if is_last else EXPIRED
-    if not _run_out(connection, row, state=state, failures=failures + 1):
-        return None
-    error = f"the lease of attempt {row.attempt} ran out: its worker died or was cut off"
-    if row.error:
-        error = f"{error}; the attempt before: {row.error}"
-    fail(connection, row.study_id, row.trial_id, is_last=is_last, error=error)
-    return state
+        is_back = _move(connection, row, state=RELEASED)
+        return Lapse(RELEASED, is_takeable=True) if is_back else Lapse(None)
+    if row.has_run_out and row.state == RUNNING:
+        grace = clock(row.lease_seconds or LEASE_SECONDS)
+        if not _move(connection, row, state=EXPIRED, expires_at=grace):
+            return Lapse(None)
+        records.set_state(connection, row.trial_id, TrialState.WAITING)
+        mark_changed(connection, row.study_id, row.trial_id)
+        return Lapse(EXPIRED, is_takeable=not is_last)
+    if row.has_run_out and row.state == EXPIRED and is_last:
+        # The token goes: its worker must not take this end for its own.
+        values = {"state": TOLD, "failures": row.failures + 1, "token": uuid.uuid4().hex}
+        if not _move(connection, row, **values):
+            return Lapse(None)
+        error = f"the lease of attempt {row.attempt} ran out: its worker died or was cut off"
+        if row.error:
+            error = f"{error}; the attempt before: {row.error}"
+        return Lapse(TOLD, dropped=fail(connection, row.study_id, row.trial_id, error=error))
+    return Lapse(row.state, is_takeable=row.state == RELEASED or not is_last)
 
 
-def _run_out(connection: Connection, row: Row[Any], **values: Any) -> bool:
-    """Change a row whose lease ran out; False where it was extended or taken meanwhile."""
-    changed = connection.execute(
-        update(trials)
-        .where(
-            trials.c.trial_id == row.trial_id,
-            trials.c.token == row.token,
-            trials.c.state == row.state,
-            trials.c.expires_at < clock(),
-        )
-        .values(**values)
-    ).rowcount
-    return changed == 1
-
-
-def fail(
-    connection: Connection, study_id: int, trial_id: int, *, is_last: bool, error: str
-) -> None:
-    """Show a failed attempt to Optuna: FAIL with the error after the last, else WAITING."""
-    if is_last:
-        finish(
-            connection,
-            study_id,
-            trial_id,
-            state=TrialState.FAIL,
-            value=None,
-            attributes={"error": error[-ERROR_CHARACTERS:]},
-        )
-        return
-    records.set_state(connection, trial_id, TrialState.WAITING)
-    mark_changed(connection, study_id, trial_id)
+def fail(connection: Connection, study_id: int, trial_id: int, *, error: str) -> list[str]:
+    """Show a trial whose row is TOLD already as FAIL with its error; else as finish."""
+    return finish(
+        connection,
+        study_id,
+        trial_id,
+        state=TrialState.FAIL,
+        value=None,
+        attributes={"error": error[-ERROR_CHARACTERS:]},
+    )
 
 
 def finish(
@@ -106,15 +122,19 @@ def finish(
     state: TrialState,
     value: float | None,
     attributes: Mapping[str, Any],
-) -> None:
-    """Write the end of a trial whose row is TOLD already; its checkpoints are dropped."""
-    connection.execute(
-        delete(trial_blobs).where(
-            trial_blobs.c.trial_id == trial_id, trial_blobs.c.name.startswith(CHECKPOINT)
-        )
+) -> list[str]:
+    """Write the end of a trial whose row is TOLD already; returns SHA-256s for blobs.tidy.
+
+    They are of its checkpoints, which it does not name any more.
+    """
+    of_checkpoints = and_(
+        trial_blobs.c.trial_id == trial_id, trial_blobs.c.name.startswith(CHECKPOINT)
     )
+    dropped = connection.execute(select(trial_blobs.c.sha).where(of_checkpoints)).scalars().all()
+    connection.execute(delete(trial_blobs).where(of_checkpoints))
     records.finish(connection, trial_id, state=state, value=value, attributes=attributes)
     mark_changed(connection, study_id, trial_id, told=1)
+    return list(dropped)
 
 
 def mark_changed(connection: Connection, study_id: int, trial_id: int, *, told: int = 0) -> None:
@@ -140,3 +160,18 @@ def failures_of(connection: Connection, trial_id: int) -> tuple[int, int]:
         .where(trials.c.trial_id == trial_id)
     ).one_or_none()
     return (0, 1) if row is None else (row.failures, row.max_attempts)
+
+
+def _move(connection: Connection, row: Row[Any], **values: Any) -> bool:
+    """Change a row that has run out; False where it was extended, taken or moved meanwhile."""
+    changed = connection.execute(
+        update(trials)
+        .where(
+            trials.c.trial_id == row.trial_id,
+            trials.c.token == row.token,
+            trials.c.state == row.state,
+            trials.c.expires_at < clock(),
+        )
+        .values(**values)
+    ).rowcount
+    return changed == 1

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from optuna.study import StudyDirection
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -17,18 +18,16 @@ from muster.errors import UserError
 from muster_db import tables
 from muster_db.clock import clock
 from muster_db.engine import transact
+from muster_db.leases import TAKEABLE
 from muster_db.limits import NO_LIMITS, Limits
+from muster_db.once import once
 from muster_db.records import inserted_id
-from muster_db.tables import (
-    optuna_directions,
-    optuna_studies,
-    optuna_study_facts,
-    studies,
-    trials,
-)
+from muster_db.tables import optuna_directions, optuna_studies, studies, trials
 
 StudyState = Literal["open", "stopped"]
 NAME_CHARACTERS = 255
+OPEN: Final = "open"
+STOPPED: Final = "stopped"
 
 
 class Contract(BaseModel):
@@ -105,7 +104,7 @@ class StudyProgress:
     @property
     def is_stopped(self) -> bool:
         """Whether somebody has stopped the study: workers finish up and leave."""
-        return self.state == "stopped"
+        return self.state == STOPPED
 
 
 def create_study(
@@ -129,14 +128,14 @@ def create_study(
     if problems:
         raise UserError(f"study {name!r}: " + "; ".join(problems))
 
-    def verb(connection: Connection) -> int:
-        study_id = _insert_optuna_study(connection, name, contract)
+    def verb(connection: Connection) -> Sequence[int]:
+        study_id = _insert_optuna_study(connection, name, contract.direction)
         connection.execute(
             insert(studies).values(
                 study_id=study_id,
                 contract_hash=contract.hash,
                 contract=contract.canonical,
-                state="open",
+                state=OPEN,
                 priority=priority,
                 max_attempts=max_attempts,
                 budget=budget,
@@ -150,10 +149,10 @@ def create_study(
                 limit_seconds=limits.seconds,
             )
         )
-        return study_id
+        return [study_id]
 
-    study_id = transact(engine, verb)
-    return Study(study_id, name, contract, budget, "open", priority, max_attempts, limits)
+    (study_id,) = once(engine, verb)
+    return Study(study_id, name, contract, budget, OPEN, priority, max_attempts, limits)
 
 
 def open_study(engine: Engine, name: str) -> Study:
@@ -183,7 +182,7 @@ def progress(engine: Engine, study: Study) -> StudyProgress:
 def is_stopped(engine: Engine, study: Study) -> bool:
     """Whether somebody has stopped the study; raises UserError when it has been deleted."""
     row = transact(engine, lambda connection: study_row(connection, study), read_only=True)
-    return bool(row.state == "stopped")
+    return bool(row.state == STOPPED)
 
 
 def read_progress(connection: Connection, study: Study) -> StudyProgress:
@@ -192,7 +191,7 @@ def read_progress(connection: Connection, study: Study) -> StudyProgress:
     waiting = connection.execute(
         select(func.count())
         .select_from(trials)
-        .where(trials.c.study_id == study.study_id, trials.c.state.in_(("released", "expired")))
+        .where(trials.c.study_id == study.study_id, trials.c.state.in_(TAKEABLE))
     ).scalar_one()
     return StudyProgress(
         row.budget, row.told, row.claimed - row.told - waiting, waiting, row.state
@@ -211,12 +210,12 @@ def study_row(connection: Connection, study: Study) -> Row[Any]:
 
 def stop_study(engine: Engine, study: Study) -> None:
     """Let nobody claim: workers give back what they hold and leave."""
-    _update(engine, study, state="stopped")
+    _update(engine, study, state=STOPPED)
 
 
 def resume_study(engine: Engine, study: Study) -> None:
     """Let workers claim again."""
-    _update(engine, study, state="open")
+    _update(engine, study, state=OPEN)
 
 
 def delete_study(engine: Engine, study: Study) -> None:
@@ -236,7 +235,7 @@ def delete_study(engine: Engine, study: Study) -> None:
     transact(engine, verb)
 
 
-def _insert_optuna_study(connection: Connection, name: str, contract: Contract) -> int:
+def _insert_optuna_study(connection: Connection, name: str, direction: str) -> int:
     try:
         result = connection.execute(insert(optuna_studies).values(study_name=name))
     except IntegrityError as error:
@@ -246,27 +245,22 @@ def _insert_optuna_study(connection: Connection, name: str, contract: Contract) 
     study_id = inserted_id(result)
     connection.execute(
         insert(optuna_directions).values(
-            study_id=study_id, objective=0, direction=StudyDirection[contract.direction.upper()]
-        )
-    )
-    # As Study.set_metric_names writes it, so that the dashboard's axes name the metric.
-    connection.execute(
-        insert(optuna_study_facts).values(
-            study_id=study_id, key="study:metric_names", value_json=json.dumps([contract.metric])
+            study_id=study_id, objective=0, direction=StudyDirection[direction.upper()]
         )
     )
     return study_id
 
 
 def _update(engine: Engine, study: Study, **values: Any) -> None:
-    def verb(connection: Connection) -> None:
-        changed = connection.execute(
-            update(studies).where(studies.c.study_id == study.study_id).values(**values)
-        ).rowcount
-        if changed != 1:
-            raise UserError(f"study {study.name!r} has been deleted")
+    transact(engine, lambda connection: _change(connection, study, **values))
 
-    transact(engine, verb)
+
+def _change(connection: Connection, study: Study, **values: Any) -> None:
+    changed = connection.execute(
+        update(studies).where(studies.c.study_id == study.study_id).values(**values)
+    ).rowcount
+    if changed != 1:
+        raise UserError(f"study {study.name!r} has been deleted")
 
 
 def _query() -> Select[Any]:

@@ -23,7 +23,6 @@ from sqlalchemy.dialects import mysql
 OPTUNA: Final[MetaData] = models.BaseModel.metadata
 optuna_studies: Final = OPTUNA.tables["studies"]
 optuna_directions: Final = OPTUNA.tables["study_directions"]
-optuna_study_facts: Final = OPTUNA.tables["study_system_attributes"]
 optuna_trials: Final = OPTUNA.tables["trials"]
 optuna_params: Final = OPTUNA.tables["trial_params"]
 optuna_values: Final = OPTUNA.tables["trial_values"]
@@ -62,7 +61,8 @@ studies = Table(
 )
 
 # One row a trial. state: reserved (leased, not begun), running (leased), expired (lease ran out),
-# released (given back), told.
+# released (given back), told. expires_at: the end of the lease; of an expired one the end of the
+# grace in which its worker may come back to a last attempt. failed_by: whose attempt failed last.
 trials = Table(
     "muster_trials",
     metadata,
@@ -78,6 +78,8 @@ trials = Table(
     Column("revision", BigInteger, nullable=False),
     Column("params_hash", String(64), nullable=False),
     Column("error", LONG_TEXT),
+    Column("lease_seconds", Float),
+    Column("failed_by", Integer),
 )
 
 trial_blobs = Table(
@@ -88,6 +90,7 @@ trial_blobs = Table(
     Column("sha", String(64), nullable=False),
 )
 
+# failures: attempts that this worker reported as failed.
 workers = Table(
     "muster_workers",
     metadata,
@@ -99,6 +102,7 @@ workers = Table(
     Column("joined_at", MICROSECONDS, nullable=False),
     Column("seen_at", MICROSECONDS, nullable=False),
     Column("left_at", MICROSECONDS),
+    Column("failures", Integer),
 )
 
 blobs = Table(
@@ -135,4 +139,13 @@ datasets = Table(
     Column("channels", Integer, nullable=False),
     Column("classes", Integer, nullable=False),
     Column("stored_at", MICROSECONDS, nullable=False),
+)
+
+# What muster_db.once has done: so many numbers, as JSON.
+verbs = Table(
+    "muster_verbs",
+    metadata,
+    Column("token", String(32), primary_key=True),
+    Column("result", Text),
+    Column("done_at", MICROSECONDS, nullable=False),
 )

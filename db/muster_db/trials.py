@@ -6,38 +6,34 @@ order, the trial's before the study's, so that verbs wait for each other but do 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
-from itertools import count
 from typing import Any
 
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Engine, select, update
+from sqlalchemy import Connection, Engine, ScalarSelect, select, update
 
-from muster.errors import LeaseLost, Unavailable, UserError
+from muster.errors import LeaseLost, UserError
 from muster_db import blobs as store
-from muster_db import leases, records
-from muster_db.claims import Claim, claim
+from muster_db import leases, records, workers
+from muster_db.claims import Claim
 from muster_db.clock import clock
 from muster_db.engine import transact
 from muster_db.study import Study
-from muster_db.tables import trial_blobs, trials
-
-log = logging.getLogger(__name__)
-
-__all__ = [
-    "Claim", "attach", "begin", "blob_names", "claim", "extend", "fail_attempt", "reap", "release",
-    "report", "tell",
-]  # fmt: skip
+from muster_db.tables import optuna_trials, trial_blobs, trials
 
 
 def extend(engine: Engine, held: Claim) -> None:
     """Move the lease's end to now plus its length, by the database's clock.
 
     An expired lease is taken back while nobody else has claimed the trial. Raises LeaseLost.
+    The worker counts as seen just now.
     """
 
-    transact(engine, lambda connection: _keep(connection, held))
+    def verb(connection: Connection) -> None:
+        _keep(connection, held)
+        workers.touch(connection, _worker_of(held))
+
+    transact(engine, verb)
 
 
 def report(engine: Engine, held: Claim, values: Sequence[tuple[int, float]]) -> None:
@@ -60,7 +56,7 @@ def attach(engine: Engine, held: Claim, blobs: Mapping[str, str]) -> None:
         _keep(connection, held)
         return _replace_blobs(connection, held.trial_id, blobs)
 
-    _forget(engine, held, transact(engine, verb))
+    store.tidy(engine, transact(engine, verb))
 
 
 def begin(engine: Engine, held: Claim) -> None:
@@ -87,18 +83,20 @@ def release(
 
     reports, blobs: the last to be stored with it.
     """
-    tries = count()
+    dropped: list[str] = []
 
-    def verb(connection: Connection) -> list[str]:
-        if not _end(connection, held, leases.RELEASED, is_retry=next(tries) > 0):
-            return []
+    def verb(connection: Connection) -> None:
+        if not _change(connection, held, leases.HELD, state=leases.RELEASED):
+            if _own_end(connection, held) == leases.RELEASED:
+                return
+            raise _lost(held)
         records.write_reports(connection, held.trial_id, reports)
-        replaced = _replace_blobs(connection, held.trial_id, blobs or {})
+        dropped.extend(_replace_blobs(connection, held.trial_id, blobs or {}))
         records.set_state(connection, held.trial_id, TrialState.WAITING)
         leases.mark_changed(connection, held.study_id, held.trial_id)
-        return replaced
 
-    _forget(engine, held, transact(engine, verb))
+    transact(engine, verb)
+    store.tidy(engine, dropped)
 
 
 def tell(
@@ -114,31 +112,35 @@ def tell(
     """Finish the trial, once: COMPLETE, PRUNED or FAIL with its value, attributes and blobs.
 
     blobs: name to SHA-256 of what is in the blob store; checkpoints are dropped. reports: the
-    last intermediate values, (step, value) each. Raises LeaseLost, and then nothing is changed.
+    last intermediate values, (step, value) each. Telling the same again changes nothing. Raises
+    LeaseLost, and then nothing is changed.
     """
     if not state.is_finished():
         raise ValueError(f"{state} does not finish a trial")
     if state == TrialState.COMPLETE and not records.is_number(value):
         raise UserError(f"trial {held.number}: COMPLETE needs a number as its value, not {value}")
-    tries = count()
+    dropped: list[str] = []
 
-    def verb(connection: Connection) -> list[str]:
-        if not _end(connection, held, leases.TOLD, is_retry=next(tries) > 0):
-            return []
+    def verb(connection: Connection) -> None:
+        if not _change(connection, held, leases.HELD, state=leases.TOLD):
+            if _is_told(connection, held, state, value):
+                return
+            raise _lost(held)
         records.write_reports(connection, held.trial_id, reports)
-        known = _blobs_of(connection, held.trial_id)
         _name_blobs(connection, held.trial_id, blobs)
-        leases.finish(
-            connection,
-            held.study_id,
-            held.trial_id,
-            state=state,
-            value=value,
-            attributes=attributes,
+        dropped.extend(
+            leases.finish(
+                connection,
+                held.study_id,
+                held.trial_id,
+                state=state,
+                value=value,
+                attributes=attributes,
+            )
         )
-        return [sha for name, sha in known.items() if name.startswith(leases.CHECKPOINT)]
 
-    _forget(engine, held, transact(engine, verb))
+    transact(engine, verb)
+    store.tidy(engine, dropped)
 
 
 def fail_attempt(engine: Engine, held: Claim, error: str) -> bool:
@@ -146,38 +148,54 @@ def fail_attempt(engine: Engine, held: Claim, error: str) -> bool:
 
     error: a traceback, kept on the trial. Returns whether it was told. Raises LeaseLost.
     """
-    tries = count()
+    dropped: list[str] = []
 
     def verb(connection: Connection) -> bool:
-        if next(tries) > 0 and (state := _row_state(connection, held)) in leases.ENDED:
-            return state == leases.TOLD
         failures, max_attempts = leases.failures_of(connection, held.trial_id)
         is_last = failures + 1 >= max_attempts
-        _hold(
+        if not _change(
             connection,
             held,
+            leases.HELD,
             state=leases.TOLD if is_last else leases.RELEASED,
             failures=failures + 1,
+            failed_by=trials.c.worker_id,
             error=error,
-        )
-        leases.fail(connection, held.study_id, held.trial_id, is_last=is_last, error=error)
+        ):
+            if (end := _own_end(connection, held, error=error)) is None:
+                raise _lost(held)
+            return end == leases.TOLD
+        workers.count_failure(connection, _worker_of(held))
+        if is_last:
+            dropped.extend(leases.fail(connection, held.study_id, held.trial_id, error=error))
+        else:
+            records.set_state(connection, held.trial_id, TrialState.WAITING)
+            leases.mark_changed(connection, held.study_id, held.trial_id)
         return is_last
 
-    return transact(engine, verb)
+    is_told = transact(engine, verb)
+    store.tidy(engine, dropped)
+    return is_told
 
 
 def reap(engine: Engine, study: Study | None = None) -> int:
-    """Release every trial whose lease has run out, of one study or all; returns how many.
+    """Move on every trial whose lease has run out, of one study or all; returns how many.
 
-    One that has run out of attempts is told FAIL.
+    Each is free for the next claim; a last attempt whose worker did not come back within one more
+    lease is told FAIL.
     """
     study_id = None if study is None else study.study_id
+    dropped: list[str] = []
 
     def verb(connection: Connection) -> int:
-        rows = leases.left(connection, study_id, only_expired=True)
-        return sum(leases.expire(connection, row) is not None for row in rows)
+        rows = leases.left(connection, study_id, only_due=True)
+        lapses = [leases.lapse(connection, row) for row in rows]
+        dropped.extend(sha for lapse in lapses for sha in lapse.dropped)
+        return sum(lapse.state is not None for lapse in lapses)
 
-    return transact(engine, verb)
+    moved = transact(engine, verb)
+    store.tidy(engine, dropped)
+    return moved
 
 
 def blob_names(engine: Engine, trial_id: int) -> dict[str, str]:
@@ -185,36 +203,19 @@ def blob_names(engine: Engine, trial_id: int) -> dict[str, str]:
     return transact(engine, lambda connection: _blobs_of(connection, trial_id), read_only=True)
 
 
-def _forget(engine: Engine, held: Claim, checkpoints: Sequence[str]) -> None:
-    """Drop blobs that the trial names no more."""
-    try:
-        store.forget(engine, checkpoints)
-    except Unavailable as error:
-        # The verb itself is done; what is left here goes with the next `muster db gc`.
-        log.warning("checkpoints of trial %s are kept for now: %s", held.number, error)
-
-
 def _keep(connection: Connection, held: Claim) -> None:
-    """Extend the lease; one that had expired is taken back, and was no failure then."""
+    """Extend the lease; one that had run out is taken back, and was no failure."""
     end = clock(held.lease_seconds)
     if _change(connection, held, (leases.RESERVED, leases.RUNNING), expires_at=end):
         return
-    _hold(connection, held, state=leases.RUNNING, expires_at=end, failures=trials.c.failures - 1)
+    if not _change(connection, held, (leases.EXPIRED,), state=leases.RUNNING, expires_at=end):
+        raise _lost(held)
     records.set_state(connection, held.trial_id, TrialState.RUNNING)
+    leases.mark_changed(connection, held.study_id, held.trial_id)
 
 
-def _end(connection: Connection, held: Claim, state: str, *, is_retry: bool) -> bool:
-    """Move a held trial to a state that ends the attempt; False where an earlier run did."""
-    if is_retry and _row_state(connection, held) == state:
-        return False
-    _hold(connection, held, state=state)
-    return True
-
-
-def _hold(connection: Connection, held: Claim, **values: Any) -> None:
-    """Change the trial's row, which locks it until the commit; LeaseLost where it is not ours."""
-    if not _change(connection, held, leases.HELD, **values):
-        raise LeaseLost(f"trial {held.number}: the lease of attempt {held.attempt} is gone")
+def _lost(held: Claim) -> LeaseLost:
+    return LeaseLost(f"trial {held.number}: the lease of attempt {held.attempt} is gone")
 
 
 def _change(connection: Connection, held: Claim, states: tuple[str, ...], **values: Any) -> bool:
@@ -230,14 +231,35 @@ def _change(connection: Connection, held: Claim, states: tuple[str, ...], **valu
     return changed == 1
 
 
-def _row_state(connection: Connection, held: Claim) -> str | None:
-    """The trial's state while the token is still ours."""
-    state: str | None = connection.execute(
+def _own_end(connection: Connection, held: Claim, **facts: Any) -> str | None:
+    """RELEASED or TOLD where this attempt has ended so, with these facts, by its own doing.
+
+    The answer to a commit may be lost after it took effect, and the verb be called again.
+    """
+    end: str | None = connection.execute(
         select(trials.c.state).where(
-            trials.c.trial_id == held.trial_id, trials.c.token == held.token
+            trials.c.trial_id == held.trial_id,
+            trials.c.token == held.token,
+            trials.c.state.in_(leases.ENDED),
+            *(trials.c[name] == value for name, value in facts.items()),
         )
     ).scalar()
-    return state
+    return end
+
+
+def _is_told(connection: Connection, held: Claim, state: TrialState, value: float | None) -> bool:
+    """Whether this attempt has told just that already."""
+    if _own_end(connection, held) != leases.TOLD:
+        return False
+    shown = select(optuna_trials.c.state).where(optuna_trials.c.trial_id == held.trial_id)
+    known = records.read_values(connection, [held.trial_id]).get(held.trial_id)
+    return connection.execute(shown).scalar() == state and known == value
+
+
+def _worker_of(held: Claim) -> ScalarSelect[Any]:
+    """Whose attempt it is."""
+    query = select(trials.c.worker_id).where(trials.c.trial_id == held.trial_id)
+    return query.scalar_subquery()
 
 
 def _blobs_of(connection: Connection, trial_id: int) -> dict[str, str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Engine, case, func, insert, select, update
+from sqlalchemy import Connection, Engine, ScalarSelect, case, func, insert, select, update
 
+from muster_db import leases
 from muster_db.clock import clock
 from muster_db.engine import transact
+from muster_db.once import once
 from muster_db.records import inserted_id
 from muster_db.study import Study, study_row
 from muster_db.tables import studies, trials, workers
@@ -31,7 +35,8 @@ class Worker:
 class WorkerActivity:
     """What a worker did. Times are naive UTC.
 
-    told: trials that it finished; failed: those of its trials that had a failed attempt.
+    told: trials that it finished; failed: attempts that failed on it with an error. An attempt
+    whose worker died, or was cut off, says nothing of the trial and is no failure here.
     """
 
     worker: Worker
@@ -46,7 +51,7 @@ class WorkerActivity:
 def register(engine: Engine, study: Study, *, host: str, device: str) -> Worker:
     """Join a study under its next ordinal. Raises UserError when the study was deleted."""
 
-    def verb(connection: Connection) -> Worker:
+    def verb(connection: Connection) -> Sequence[int]:
         connection.execute(
             update(studies)
             .where(studies.c.study_id == study.study_id)
@@ -61,33 +66,63 @@ def register(engine: Engine, study: Study, *, host: str, device: str) -> Worker:
                 device=device[:TEXT_CHARACTERS],
                 joined_at=clock(),
                 seen_at=clock(),
+                failures=0,
             )
         )
-        return Worker(inserted_id(result), study.study_id, ordinal, host, device)
+        return inserted_id(result), ordinal
 
-    return transact(engine, verb)
-
-
-def beat(engine: Engine, worker: Worker) -> None:
-    """Note that the worker is alive."""
-    transact(engine, lambda connection: _set(connection, worker, is_leaving=False))
+    worker_id, ordinal = once(engine, verb)
+    return Worker(worker_id, study.study_id, ordinal, host, device)
 
 
 def leave(engine: Engine, worker: Worker) -> None:
     """Note that the worker has left."""
-    transact(engine, lambda connection: _set(connection, worker, is_leaving=True))
+    left = update(workers).where(workers.c.worker_id == worker.worker_id)
+    transact(
+        engine,
+        lambda connection: connection.execute(left.values(seen_at=clock(), left_at=clock())),
+    )
+
+
+def touch(connection: Connection, worker_id: int | ScalarSelect[Any]) -> None:
+    """Note that the worker is alive."""
+    seen = update(workers).where(workers.c.worker_id == worker_id)
+    connection.execute(seen.values(seen_at=clock()))
+
+
+def count_failure(connection: Connection, worker_id: int | ScalarSelect[Any]) -> None:
+    """Note that an attempt failed on the worker."""
+    failures = func.coalesce(workers.c.failures, 0) + 1
+    connection.execute(
+        update(workers).where(workers.c.worker_id == worker_id).values(failures=failures)
+    )
+
+
+def has_failed_elsewhere(engine: Engine, worker: Worker) -> bool:
+    """Whether an attempt failed on another worker of the study as well.
+
+    Where none did, one after another that fails here is this machine's fault.
+    """
+    query = select(workers.c.worker_id).where(
+        workers.c.study_id == worker.study_id,
+        workers.c.worker_id != worker.worker_id,
+        workers.c.failures > 0,
+    )
+    found = transact(
+        engine, lambda connection: connection.execute(query.limit(1)).first(), read_only=True
+    )
+    return found is not None
 
 
 def list_workers(engine: Engine, study: Study) -> list[WorkerActivity]:
     """The workers of a study by ordinal, with what each told and holds."""
-    is_told = trials.c.state == "told"
-    is_running = trials.c.state == "running"
+    is_told = trials.c.state == leases.TOLD
+    is_running = trials.c.state == leases.RUNNING
     query = (
         select(
             workers,
             func.count(case((is_told, 1))).label("told"),
             func.count(case((is_running, 1))).label("running"),
-            func.count(case((trials.c.failures > 0, 1))).label("failed"),
         )
         .outerjoin_from(workers, trials, workers.c.worker_id == trials.c.worker_id)
         .where(workers.c.study_id == study.study_id)
@@ -103,14 +138,7 @@ def list_workers(engine: Engine, study: Study) -> list[WorkerActivity]:
             row.left_at,
             row.told,
             row.running,
-            row.failed,
+            row.failures or 0,
         )
         for row in rows
     ]
-
-
-def _set(connection: Connection, worker: Worker, *, is_leaving: bool) -> None:
-    values = {"seen_at": clock()} | ({"left_at": clock()} if is_leaving else {})
-    connection.execute(
-        update(workers).where(workers.c.worker_id == worker.worker_id).values(**values)
-    )

@@ -1,30 +1,130 @@
 from __future__ import annotations
 
-import optuna
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine
 
 from muster.errors import LeaseLost
-from muster_db import trials
+from muster_db import schema, trials
+from muster_db.budget import extend_budget
 from muster_db.claims import Claim, claim
-from muster_db.clock import clock
-from muster_db.study import Study, StudyProgress, progress, stop_study
-from muster_db.tables import trials as table
-from muster_db.trials import blob_names
-from samples import make_study, proposer, take
+from muster_db.engine import connect
+from muster_db.study import (
+    Study,
+    StudyProgress,
+    progress,
+    resume_study,
+    stop_study,
+)
+from samples import make_study, proposer, run_out, take
+from searches import load, tell
 
 
-def shown(engine: Engine) -> list[optuna.trial.FrozenTrial]:
-    url = engine.url.render_as_string(hide_password=False)
-    return optuna.load_study(study_name="study", storage=url).trials
+def test_parallel_claimers_get_exactly_the_budget_with_unique_numbers(database_url: str) -> None:
+    engine = connect(database_url)
+    schema.initialise(engine)
+    study = make_study(engine, budget=21)
+    start = threading.Barrier(8)
+
+    def work(worker_id: int) -> list[Claim]:
+        own = connect(database_url)
+        start.wait()
+        found = []
+        propose = proposer(worker_id)
+        while isinstance(
+            held := claim(own, study, worker_id=worker_id, lease_seconds=60, propose=propose),
+            Claim,
+        ):
+            found.append(held)
+            tell(own, held)
+        own.dispose()
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        claims = [held for part in pool.map(work, range(8)) for held in part]
+    assert sorted(held.number for held in claims) == list(range(21))
+    assert len({held.trial_id for held in claims}) == 21
+    assert progress(engine, study) == StudyProgress(21, 21, 0, 0, "open")
+    assert [trial.number for trial in load(engine, "study").trials] == list(range(21))
+    engine.dispose()
 
 
-def run_out(engine: Engine, held: Claim) -> None:
-    with engine.begin() as connection:
-        connection.execute(
-            update(table).where(table.c.trial_id == held.trial_id).values(expires_at=clock(-1.0))
-        )
+def test_second_worker_cannot_claim_a_live_trial(engine: Engine) -> None:
+    study = make_study(engine, budget=1)
+    take(engine, study)
+    found = claim(engine, study, worker_id=2, lease_seconds=60, propose=proposer(2))
+    assert found == StudyProgress(budget=1, told=0, running=1, waiting=0, state="open")
+
+
+def test_expired_lease_goes_to_another_with_the_same_number_and_params(engine: Engine) -> None:
+    study = make_study(engine)
+    first = take(engine, study)
+    run_out(engine, first)
+    second = take(engine, study, worker_id=2)
+    assert (second.trial_id, second.number, second.params) == (
+        first.trial_id,
+        first.number,
+        first.params,
+    )
+    assert (first.attempt, second.attempt) == (1, 2)
+    assert load(engine, "study").trials[0].state == TrialState.RUNNING
+
+
+def test_released_trial_waits_and_is_claimed_at_once(engine: Engine) -> None:
+    study = make_study(engine)
+    first = take(engine, study)
+    trials.release(engine, first)
+    assert load(engine, "study").trials[0].state == TrialState.WAITING
+    assert progress(engine, study).waiting == 1
+    with pytest.raises(LeaseLost):
+        trials.extend(engine, first)
+    second = take(engine, study, worker_id=2)
+    assert (second.number, second.attempt) == (first.number, 2)
+
+
+def test_configuration_that_another_took_meanwhile_is_drawn_again(engine: Engine) -> None:
+    study = make_study(engine)
+    first = take(engine, study, propose=proposer(5))
+    second = take(engine, study, worker_id=2, propose=proposer(5))
+    assert second.params != first.params
+    assert second.number == 1
+
+
+def test_stopped_study_gives_no_work_until_it_is_resumed(engine: Engine) -> None:
+    study = make_study(engine)
+    stop_study(engine, study)
+    found = claim(engine, study, worker_id=1, lease_seconds=60, propose=proposer())
+    assert isinstance(found, StudyProgress)
+    assert found.is_stopped
+    resume_study(engine, study)
+    assert take(engine, study).number == 0
+
+
+def test_extended_budget_opens_new_slots(engine: Engine) -> None:
+    study = make_study(engine, budget=1)
+    tell(engine, take(engine, study))
+    extend_budget(engine, study, trials=1)
+    assert not progress(engine, study).is_finished
+    assert take(engine, study, worker_id=2).number == 1
+
+
+def test_worker_takes_trials_that_it_failed_itself_after_all_else(engine: Engine) -> None:
+    study = make_study(engine, budget=4)
+    failed, left = take(engine, study), take(engine, study, worker_id=2)
+    trials.fail_attempt(engine, failed, "Traceback")
+    trials.release(engine, left)
+    taken = [take(engine, study).number for _ in range(4)]
+    assert taken == [left.number, 2, 3, failed.number]
+
+
+def test_another_worker_takes_a_failed_trial_at_once(engine: Engine) -> None:
+    study = make_study(engine)
+    failed = take(engine, study)
+    trials.fail_attempt(engine, failed, "Traceback")
+    assert take(engine, study, worker_id=2).number == failed.number
 
 
 def ahead(engine: Engine, study: Study, *, worker_id: int) -> Claim | StudyProgress:
@@ -42,14 +142,14 @@ def test_trial_claimed_ahead_takes_its_slot_and_waits_until_it_is_begun(engine: 
     study = make_study(engine, budget=1)
     held = take(engine, study, ahead=True)
     assert progress(engine, study) == StudyProgress(1, 0, 1, 0, "open")
-    (waiting,) = shown(engine)
+    (waiting,) = load(engine, "study").trials
     assert (waiting.state, waiting.datetime_start) == (TrialState.WAITING, None)
     assert waiting.params == held.params
     trials.extend(engine, held)
-    assert shown(engine)[0].state == TrialState.WAITING
+    assert load(engine, "study").trials[0].state == TrialState.WAITING
     for _ in range(2):
         trials.begin(engine, held)
-    (begun,) = shown(engine)
+    (begun,) = load(engine, "study").trials
     assert begun.state == TrialState.RUNNING
     assert begun.datetime_start is not None
 
@@ -62,7 +162,7 @@ def test_idle_worker_takes_over_what_a_busy_one_claimed_ahead(engine: Engine) ->
     for verb in (trials.begin, trials.extend, trials.release):
         with pytest.raises(LeaseLost):
             verb(engine, held)
-    assert shown(engine)[0].state == TrialState.RUNNING
+    assert load(engine, "study").trials[0].state == TrialState.RUNNING
 
 
 def test_nobody_takes_over_what_is_claimed_ahead_for_later_or_begun(engine: Engine) -> None:
@@ -107,11 +207,11 @@ def test_released_trial_claimed_ahead_counts_its_attempt_and_keeps_its_start(
 ) -> None:
     study = make_study(engine, budget=1)
     first = take(engine, study)
-    started = shown(engine)[0].datetime_start
+    started = load(engine, "study").trials[0].datetime_start
     trials.release(engine, first, reports=[(0, 0.5)], blobs={"checkpoint": "a" * 64})
-    assert shown(engine)[0].intermediate_values == {0: 0.5}
-    assert blob_names(engine, first.trial_id) == {"checkpoint": "a" * 64}
+    assert load(engine, "study").trials[0].intermediate_values == {0: 0.5}
+    assert trials.blob_names(engine, first.trial_id) == {"checkpoint": "a" * 64}
     second = take(engine, study, worker_id=2, ahead=True)
     assert second.attempt == 2
     trials.begin(engine, second)
-    assert shown(engine)[0].datetime_start == started
+    assert load(engine, "study").trials[0].datetime_start == started

@@ -4,7 +4,7 @@ import pytest
 from optuna.trial import Trial, TrialState
 from sqlalchemy import Engine, event
 
-from muster_db import trials
+from muster_db import claims, trials
 from muster_db.engine import connect
 from muster_db.mirror import Mirror
 from muster_db.samplers import SAMPLERS
@@ -25,14 +25,14 @@ def search(engine: Engine, study: Study, *, ordinal: int = 0) -> list[str]:
     mirror = Mirror(engine, study)
     seen = []
     while isinstance(
-        claim := trials.claim(
+        claim := claims.claim(
             engine,
             study,
             worker_id=1,
             lease_seconds=60,
             propose=lambda: mirror.propose(suggest, worker_ordinal=ordinal),
         ),
-        trials.Claim,
+        claims.Claim,
     ):
         value = -abs(claim.params["rate"] - 0.003)
         trials.tell(engine, claim, state=TrialState.COMPLETE, value=value, attributes={}, blobs={})

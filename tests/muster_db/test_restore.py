@@ -9,14 +9,14 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
 from muster.errors import LeaseLost, UserError
-from muster_db import blobs, datasets, schema, trials
+from muster_db import blobs, claims, datasets, schema, trials
 from muster_db.artifacts import DatabaseArtifactStore
 from muster_db.backup import back_up, read_lines
 from muster_db.backup_file import CARRIED
+from muster_db.claims import Claim
 from muster_db.engine import connect
 from muster_db.restore import restore
 from muster_db.study import open_study, progress
-from muster_db.trials import Claim
 from muster_db.workers import list_workers
 from samples import make_dataset, make_study, proposer, take
 from searches import NAME, fill, load, rows, seen, tell
@@ -75,7 +75,7 @@ def test_restored_study_goes_on_to_its_exact_budget(
     attempts = []
     propose = proposer(9)
     while isinstance(
-        claim := trials.claim(other, study, worker_id=1, lease_seconds=60, propose=propose), Claim
+        claim := claims.claim(other, study, worker_id=9, lease_seconds=60, propose=propose), Claim
     ):
         attempts.append((claim.number, claim.attempt))
         if claim.number == 8:

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import optuna
 import pytest
-from optuna.trial import TrialState
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select
 
 from muster.errors import UserError
-from muster_db import trials, workers
-from muster_db.study import Contract, list_studies, open_study
+from muster_db import trials
+from muster_db.study import Contract, delete_study, list_studies, open_study
+from muster_db.tables import optuna_trials
+from muster_db.tables import trials as table
 from samples import make_contract, make_study, take
-from searches import load
 
 
 def test_an_opened_study_has_the_contract_it_was_created_with(engine: Engine) -> None:
@@ -16,11 +17,6 @@ def test_an_opened_study_has_the_contract_it_was_created_with(engine: Engine) ->
     opened = open_study(engine, "study")
     assert opened == created
     assert opened.contract.hash == created.contract.hash
-
-
-def test_optuna_names_the_metric_of_a_study(engine: Engine) -> None:
-    make_study(engine, metric="log_loss", direction="minimize")
-    assert load(engine, "study").metric_names == ["log_loss"]
 
 
 def test_a_contract_survives_json_and_its_hash_tells_it_from_another() -> None:
@@ -42,16 +38,21 @@ def test_an_unknown_study_is_named_with_the_known_ones(engine: Engine) -> None:
         open_study(engine, "paint")
 
 
-def test_workers_have_ordinals_and_counts(engine: Engine) -> None:
+def test_deleted_study_leaves_no_trial_and_its_name_is_free(engine: Engine) -> None:
     study = make_study(engine)
-    joined = [workers.register(engine, study, host=f"h{n}", device="cpu") for n in range(2)]
-    assert [worker.ordinal for worker in joined] == [0, 1]
-    claim = take(engine, study, worker_id=joined[0].worker_id)
-    take(engine, study, worker_id=joined[1].worker_id)
-    trials.tell(engine, claim, state=TrialState.COMPLETE, value=1.0, attributes={}, blobs={})
-    workers.beat(engine, joined[1])
-    workers.leave(engine, joined[0])
-    first, second = workers.list_workers(engine, study)
-    assert (first.told, first.running, second.told, second.running) == (1, 0, 0, 1)
-    assert first.left_at is not None
-    assert second.left_at is None
+    claim = take(engine, study)
+    trials.report(engine, claim, [(0, 0.5)])
+    delete_study(engine, study)
+    with engine.connect() as connection:
+        for each in (table, optuna_trials):
+            assert connection.execute(select(func.count()).select_from(each)).scalar() == 0
+    with pytest.raises(UserError, match="there is no study 'study'"):
+        open_study(engine, "study")
+    take(engine, make_study(engine))
+
+
+def test_study_that_optuna_deletes_does_not_leave_its_ids_taken(engine: Engine) -> None:
+    take(engine, make_study(engine))
+    url = engine.url.render_as_string(hide_password=False)
+    optuna.delete_study(study_name="study", storage=url)
+    assert take(engine, make_study(engine)).number == 0

@@ -16,7 +16,7 @@ from muster.data.dataset import Dataset
 from muster.data.folds import make_folds
 from muster.settings import Settings
 from muster.space import parse_space
-from muster_db import datasets, schema, trials
+from muster_db import claims, datasets, schema
 from muster_db.claims import Claim
 from muster_db.engine import connect
 from muster_db.mirror import Mirror
@@ -118,7 +118,7 @@ def claim() -> Callable[..., Claim]:
     """Claims a trial that must be there."""
 
     def take(context: Context, *, worker_id: int = 1) -> Claim:
-        found = trials.claim(
+        found = claims.claim(
             context.engine,
             context.study,
             worker_id=worker_id,

@@ -144,7 +144,4 @@ def _next(room: _Room, stop: Event) -> tuple[Desk, Claim] | None:
 
 def _is_mine_alone(engine: Engine, desk: Desk) -> bool:
     """Whether no other worker of the study saw a trial fail: then this machine is at fault."""
-    return not any(
-        each.failed and each.worker.worker_id != desk.worker.worker_id
-        for each in workers.list_workers(engine, desk.study)
-    )
+    return not workers.has_failed_elsewhere(engine, desk.worker)
