@@ -43,7 +43,7 @@ down:  ## stop the stack; its data stays
 	docker compose down
 
 lock: .venv/installed  ## write requirements.lock anew from what is installed
-	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//' | sort -f > requirements.lock
+	$(BIN)/python -m pip freeze --all --exclude pip --exclude-editable | sed 's/+cpu//' | sort -f > requirements.lock
 
 clean:  ## remove the environment; runs and databases stay
 	rm -rf .venv

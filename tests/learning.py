@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from muster.data.folds import make_folds
 from muster.data.preprocess import Preprocessor
 from muster.data.schema import Schema, StaticColumn
 from muster.evaluation import Evaluation, TrialResult
+from muster.models import ARCHITECTURES
 from muster.samples import Samples
 
 CPU = torch.device("cpu")
@@ -63,7 +65,10 @@ def make_dataset(
 
 def make_config(architecture: str = "gru", **changes: Any) -> TrialConfig:
     """Three epochs of a tiny model, batches of eight."""
-    sizes = {"channels": 4} if architecture == "cnn" else {"hidden": 4}
+    known = signature(ARCHITECTURES[architecture]).parameters
+    # The recurrent layers' own size where there is one: what stands before them stays.
+    size = next(name for name in ("hidden", "channels") if name in known)
+    sizes = {size: 4}
     options = sizes | changes.pop("options", {})
     facts: dict[str, Any] = {
         "architecture": Choice(name=architecture, options=options),

@@ -11,6 +11,7 @@ from muster.data.dataset import Dataset
 from muster.data.folds import make_folds
 from muster.errors import UserError
 from muster.metrics import METRICS
+from muster.spelling import known_names
 from muster_cli.console import progress
 from muster_db.limits import Limits
 from muster_db.pruning import PRUNERS
@@ -43,7 +44,7 @@ def make_contract(
     A grid must be finite; where it has fewer combinations than trials, that is said.
     """
     problems = [
-        f"unknown {kind} {name!r}; known are {', '.join(known)}"
+        f"unknown {kind} {name!r}; {known_names(name, known)}"
         for kind, name, known in (
             ("metric", terms.metric, METRICS),
             ("sampler", terms.sampler, SAMPLERS),

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,11 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.optim import Optimizer
 
-from muster.errors import UserError
+from muster.errors import DamagedCheckpoint, UserError
+from muster.fit_state import FitState, damage_named
 from muster.tensors import bytes_tensor, pack, unpack
-from muster.training import Fit, RandomState
 
 FORMAT = 2
 
@@ -50,30 +46,6 @@ class Progress:
         self.fold_models.append(model)
 
 
-@dataclass(frozen=True)
-class FitState:
-    """A fit between two epochs, copied to the host: training on never changes it.
-
-    facts: what JSON takes.
-    """
-
-    tensors: dict[str, Tensor]
-    facts: dict[str, Any]
-
-    @classmethod
-    def of(cls, fit: Fit) -> FitState:
-        """The state as it is now."""
-        tensors = {name: tensor.to("cpu", copy=True) for name, tensor in _fit_tensors(fit)}
-        facts = {
-            "epoch": fit.epoch,
-            "best_loss": fit.best_loss,
-            "epochs_since_best": fit.epochs_since_best,
-            "groups": [_without_params(group) for group in fit.optimizer.param_groups],
-            "schedule": None if fit.schedule is None else copy.deepcopy(fit.schedule.state_dict()),
-        }
-        return cls(tensors, facts)
-
-
 def save_checkpoint(progress: Progress, state: FitState | None, *, trial: dict[str, Any]) -> bytes:
     """The progress, and the fit of the running fold where there is one.
 
@@ -96,108 +68,55 @@ def save_checkpoint(progress: Progress, state: FitState | None, *, trial: dict[s
     return pack(tensors, content)
 
 
-def load_progress(data: bytes, *, trial: dict[str, Any]) -> Progress:
-    """The progress in a checkpoint. Raises UserError where it is damaged or another trial's."""
-    tensors, content = _read(data)
-    if content.get("trial") != trial:
-        raise UserError(
-            "the checkpoint belongs to another configuration, dataset or metric; start anew"
-        )
-    with _damage_named():
-        count = len(content["fold_scores"])
-        return Progress(
-            probabilities=tensors["probabilities"].numpy().copy(),
-            fold_scores=list(content["fold_scores"]),
-            curves=list(content["curves"]),
-            fold_models=[tensors[f"fold_model.{fold}"].numpy().tobytes() for fold in range(count)],
-            micro_batch=content["micro_batch"],
-        )
+def load_checkpoint(
+    data: bytes, *, trial: dict[str, Any], folds: NDArray[np.int64]
+) -> tuple[Progress, FitState | None]:
+    """What save_checkpoint was given. folds: (len(dataset),), negative for never validated on.
 
-
-def restore_fit(data: bytes, fit: Fit, *, fold: int) -> None:
-    """Bring a fresh fit of this fold to where the checkpoint was, if it was within a fold.
-
-    Raises UserError where it is damaged.
+    Raises DamagedCheckpoint where it is torn, of another format or another trial's.
     """
     tensors, content = _read(data)
-    with _damage_named():
-        saved = content["fit"]
-        if saved is None:
-            return
-        if len(content["fold_scores"]) != fold:
-            raise UserError(
-                f"the checkpoint belongs to fold {len(content['fold_scores'])}, not {fold}"
-            )
-        fit.epoch = saved["epoch"]
-        fit.best_loss = saved["best_loss"]
-        fit.epochs_since_best = saved["epochs_since_best"]
-        fit.best_weights = _below(tensors, "best")
-        fit.model.load_state_dict(_below(tensors, "model"))
-        state = _optimizer_state(tensors, saved["groups"], fit.optimizer)
-        if fit.epoch and len(state["state"]) != len(list(fit.model.parameters())):
-            raise ValueError("the optimiser's state is not whole")
-        fit.optimizer.load_state_dict(state)
-        if fit.average is not None:
-            fit.average.load_state_dict(_below(tensors, "average"))
-        if fit.schedule is not None:
-            fit.schedule.load_state_dict(saved["schedule"])
-        fit.random = RandomState(tensors["random.host"], tensors.get("random.device"))
+    if content.get("trial") != trial:
+        raise DamagedCheckpoint(
+            "the checkpoint belongs to another configuration, dataset or metric; start anew"
+        )
+    with damage_named():
+        count = len(content["fold_scores"])
+        progress = Progress(
+            probabilities=tensors.pop("probabilities").numpy().copy(),
+            fold_scores=[float(each) for each in content["fold_scores"]],
+            curves=list(content["curves"]),
+            fold_models=[
+                tensors.pop(f"fold_model.{fold}").numpy().tobytes() for fold in range(count)
+            ],
+            micro_batch=content["micro_batch"],
+        )
+        state = None if content["fit"] is None else FitState(tensors, content["fit"])
+        _check_progress(progress, folds, is_within_fold=state is not None)
+    return progress, state
 
 
-@contextmanager
-def _damage_named() -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        raise UserError(f"the checkpoint is damaged: {error!r}") from error
-
-
-def _optimizer_state(
-    tensors: dict[str, Tensor], groups: list[dict[str, Any]], optimizer: Optimizer
-) -> dict[str, Any]:
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _below(tensors, "optimizer").items():
-        position, key = name.split(".", 1)
-        state.setdefault(int(position), {})[key] = tensor
-    own_groups = optimizer.state_dict()["param_groups"]
-    return {
-        "state": state,
-        "param_groups": [
-            {**group, "params": own["params"]}
-            for group, own in zip(groups, own_groups, strict=True)
-        ],
-    }
-
-
-def _fit_tensors(fit: Fit) -> Iterator[tuple[str, Tensor]]:
-    for name, tensor in fit.model.state_dict().items():
-        yield f"model.{name}", tensor
-    for name, tensor in fit.best_weights.items():
-        yield f"best.{name}", tensor
-    if fit.average is not None:
-        for name, tensor in fit.average.state_dict().items():
-            yield f"average.{name}", tensor
-    for position, state in fit.optimizer.state_dict()["state"].items():
-        for key, tensor in state.items():
-            yield f"optimizer.{position}.{key}", tensor
-    yield "random.host", fit.random.host
-    if fit.random.device is not None:
-        yield "random.device", fit.random.device
-
-
-def _without_params(group: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in group.items() if key != "params"}
-
-
-def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    start = f"{prefix}."
-    return {k.removeprefix(start): tensor for k, tensor in tensors.items() if k.startswith(start)}
+def _check_progress(progress: Progress, folds: NDArray[np.int64], *, is_within_fold: bool) -> None:
+    finished = len(progress.fold_scores)
+    if finished + is_within_fold > folds.max() + 1:
+        raise ValueError(f"there is no fold {finished}")
+    is_predicted = np.isfinite(progress.probabilities).all(axis=1)
+    if not np.array_equal(is_predicted, (folds >= 0) & (folds < finished)):
+        raise ValueError("predictions are not those of the finished folds")
+    if sum(bool(each["fold_ended"]) for each in progress.curves) != finished:
+        raise ValueError("curves are not those of the finished folds")
+    if progress.micro_batch is not None and progress.micro_batch < 1:
+        raise ValueError(f"micro_batch is {progress.micro_batch}")
 
 
 def _read(data: bytes) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors, content = unpack(data, what="the checkpoint")
+    try:
+        tensors, content = unpack(data, what="the checkpoint")
+    except UserError as error:
+        raise DamagedCheckpoint(str(error)) from error
     if content.get("format") != FORMAT:
-        raise UserError(
-            f"the checkpoint has format {content.get('format')!r}, this muster reads {FORMAT}"
+        raise DamagedCheckpoint(
+            f"the checkpoint has format {content.get('format')!r}, this muster reads {FORMAT}; "
+            "use the version that wrote it, or start the trial anew"
         )
     return tensors, content

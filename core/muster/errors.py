@@ -15,6 +15,10 @@ class UserError(MusterError):
     exit_code = 2
 
 
+class DamagedCheckpoint(UserError):
+    """A checkpoint is torn, of another trial or of another format: the one before it will do."""
+
+
 class Unavailable(MusterError):
     """The database or the network is away; the same call may succeed later."""
 

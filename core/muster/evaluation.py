@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from muster import losses
-from muster.checkpoint import FitState, Progress, load_progress, restore_fit, save_checkpoint
+from muster.checkpoint import Progress, load_checkpoint, save_checkpoint
 from muster.config import TrialConfig
 from muster.data.dataset import Dataset
 from muster.data.folds import hold_out
 from muster.data.preprocess import Preprocessor
-from muster.errors import Interrupted, NonFiniteLoss
+from muster.errors import DamagedCheckpoint, Interrupted, NonFiniteLoss, UserError
+from muster.fit_state import FitState
 from muster.fold_model import FoldModel, input_shape, make_model
 from muster.inference import ShouldStop, never, predict_proba
 from muster.metrics import score
@@ -65,11 +66,22 @@ class TrialResult:
     seconds: float
 
 
+@dataclass(frozen=True)
+class _Running:
+    """A fold that is trained. samples, holdout: of its training part."""
+
+    preprocessor: Preprocessor
+    samples: Samples
+    holdout: Samples | None
+    fit: Fit
+
+
 class Evaluation:
     """Cross-validation of one configuration that can stop after any epoch and go on elsewhere.
 
     folds: (len(dataset),) fold numbers, negative for what is never validated on. resume: bytes of
-    checkpoint(), of the same dataset, folds and configuration; UserError where they are damaged.
+    checkpoint(), of the same dataset, folds, configuration and metric. Raises DamagedCheckpoint
+    for bytes that are not: what this takes, epochs() takes.
     """
 
     def __init__(
@@ -87,13 +99,17 @@ class Evaluation:
         self._config = config
         self._metric = metric
         self._device = device
-        # Of the running fold: its fit once an epoch is finished, and a copy where epochs are long.
+        # Of the running fold: its fit once an epoch is finished here; the state it was resumed
+        # from and later, where epochs are long, the last finished epoch's.
         self._fit: Fit | None = None
         self._state: FitState | None = None
+        self._ready: _Running | None = None
         self._progress = Progress.empty(len(dataset), len(dataset.schema.classes))
-        self._resume: bytes | None = resume
         if resume is not None:
-            self._progress = load_progress(resume, trial=self._trial())
+            self._progress, self._state = load_checkpoint(resume, trial=self._trial(), folds=folds)
+            self._check_fold_models()
+        if self._state is not None:
+            self._ready = self._start(len(self._progress.fold_scores))
 
     @property
     def micro_batch(self) -> int | None:
@@ -112,14 +128,11 @@ class Evaluation:
             for fold in range(len(self._progress.fold_scores), int(self._folds.max()) + 1):
                 yield from self._train_fold(fold, should_stop)
         except Interrupted:
-            self._resume = self.checkpoint()
-            self._fit = self._state = None
+            self._fit = None
             raise
 
     def checkpoint(self) -> bytes:
         """All that is needed to go on from the last report, on any machine."""
-        if self._resume is not None:
-            return self._resume
         state = self._state
         if state is None and self._fit is not None:
             state = FitState.of(self._fit)
@@ -152,15 +165,10 @@ class Evaluation:
         started = time.perf_counter()
         dataset, config = self._dataset, self._config
         validated = np.flatnonzero(self._folds == fold)
-        trained = np.flatnonzero((self._folds >= 0) & (self._folds != fold))
-        held_out = self._hold_out(trained, fold)
-        preprocessor = Preprocessor.fit(dataset, trained, normalise=config.normalise)
+        running = self._ready or self._start(fold)
+        self._ready = None
+        fit, preprocessor = running.fit, running.preprocessor
         validation = self._samples(validated, preprocessor)
-        samples = self._samples(np.setdiff1d(trained, held_out), preprocessor)
-        if config.sampler == "smote":
-            add_smote(samples, power=config.sampler_power, seed=self._seed(fold) % 2**32)
-        holdout = self._samples(held_out, preprocessor) if len(held_out) else None
-        fit = self._start(fold, preprocessor, samples)
 
         def is_leaving() -> bool:
             can_go_back = self._fit is None or self._state is not None
@@ -168,10 +176,10 @@ class Evaluation:
 
         for train_loss in train(
             fit,
-            samples,
+            running.samples,
             config,
-            loss=self._loss(trained),
-            holdout=holdout,
+            loss=self._loss(self._trained(fold)),
+            holdout=running.holdout,
             should_stop=is_leaving,
         ):
             predicted = predict_proba(fit.model, validation, should_stop=is_leaving).numpy()
@@ -201,21 +209,40 @@ class Evaluation:
         plain = {**asdict(report), "fold_scores": list(report.fold_scores)}
         self._progress.curves.append(plain)
         self._progress.micro_batch = fit.micro_batch
-        self._resume = None
         self._fit = None if report.fold_ended else fit
         is_long = report.seconds > LONG_EPOCH_SECONDS
         self._state = FitState.of(fit) if is_long and not report.fold_ended else None
 
-    def _start(self, fold: int, preprocessor: Preprocessor, samples: Samples) -> Fit:
-        """A fresh fit of the fold, or the one that the checkpoint was in the middle of."""
+    def _start(self, fold: int) -> _Running:
+        """The fold with a fresh fit, or with the one that was stopped within it."""
+        config = self._config
+        trained = self._trained(fold)
+        held_out = self._hold_out(trained, fold)
+        preprocessor = Preprocessor.fit(self._dataset, trained, normalise=config.normalise)
+        samples = self._samples(np.setdiff1d(trained, held_out), preprocessor)
+        if config.sampler == "smote":
+            add_smote(samples, power=config.sampler_power, seed=self._seed(fold) % 2**32)
+        holdout = self._samples(held_out, preprocessor) if len(held_out) else None
         # One generator a fold: what other code draws between two epochs changes nothing.
         torch.manual_seed(self._seed(fold))
-        model = make_model(self._config, input_shape(self._dataset), preprocessor)
-        fit = new_fit(model.to(self._device), samples, self._config)
+        model = make_model(config, input_shape(self._dataset), preprocessor)
+        fit = new_fit(model.to(self._device), samples, config)
         fit.micro_batch = self._progress.micro_batch
-        if self._resume is not None:
-            restore_fit(self._resume, fit, fold=fold)
-        return fit
+        if self._state is not None:
+            self._state.restore(fit, config)
+        return _Running(preprocessor, samples, holdout, fit)
+
+    def _trained(self, fold: int) -> NDArray[np.int64]:
+        return np.flatnonzero((self._folds >= 0) & (self._folds != fold))
+
+    def _check_fold_models(self) -> None:
+        for fold, data in enumerate(self._progress.fold_models):
+            try:
+                made = FoldModel.from_bytes(data)
+            except UserError as error:
+                raise DamagedCheckpoint(f"the checkpoint is damaged: {error}") from error
+            if made.config.architecture != self._config.architecture:
+                raise DamagedCheckpoint(f"the checkpoint's model of fold {fold} is another's")
 
     def _seed(self, fold: int) -> int:
         return fold_seed(self._config.seed, fold)

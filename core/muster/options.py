@@ -8,6 +8,8 @@ from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from muster.spelling import known_names
+
 
 def option_problems(
     taker: Callable[..., Any], options: Mapping[str, Any], *, not_options: frozenset[str]
@@ -27,8 +29,7 @@ def option_problems(
     problems = []
     for name, value in options.items():
         if name not in known:
-            listed = ", ".join(known) or "none"
-            problems.append(f"{name}: unknown option; known are {listed}")
+            problems.append(f"{name}: unknown option; {known_names(name, known)}")
             continue
         try:
             adapter: TypeAdapter[Any] = TypeAdapter(hints[name], config=ConfigDict(strict=True))

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import ErrorDetails
 
 from muster.errors import UserError
+from muster.spelling import known_names
 
 PREFIX = "MUSTER_"
 # A beat may be late or lost without the lease.
@@ -70,7 +71,7 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
     given = {key: value for key, value in source.items() if key.startswith(PREFIX)}
     known = variables()
     problems = [
-        f"{key}: unknown; known are {', '.join(known)}"
+        f"{key}: unknown; {known_names(key, known)}"
         for key in given
         if key not in known and key not in COMPOSE_ONLY
     ]

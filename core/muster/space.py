@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from muster import losses, models
 from muster.config import TrialConfig
 from muster.errors import UserError
+from muster.spelling import known_names
 from muster.tunable import Choices, Fixed, Range, Setting, Table, Trial
 
 # seed: a trial's seed comes from the study's, so that one seed decides everything.
@@ -72,7 +73,7 @@ def parse_space(source: Mapping[str, Any], *, place: str) -> Space:
     tables: dict[str, Table] = {}
     for key, value in body.items():
         if key not in known:
-            problems.append(f"[space] {key}: unknown key; known are {', '.join(sorted(known))}")
+            problems.append(f"[space] {key}: unknown key; {known_names(key, sorted(known))}")
         elif key in TABLES:
             table, found = _table(key, value)
             problems += found
@@ -122,7 +123,7 @@ def _table(key: str, value: object) -> tuple[Table | None, list[str]]:
     if not isinstance(value, dict) or not isinstance(choose, list) or not choose:
         return None, [f'[space.{key}] needs choose = ["...", ...]; known are {known}']
     problems = [
-        f"[space.{key}] choose: unknown {key} {name!r}; known are {known}"
+        f"[space.{key}] choose: unknown {key} {name!r}; {known_names(str(name), _registry(key))}"
         for name in choose
         if name not in _registry(key)
     ]

@@ -124,7 +124,7 @@ def train(
         if fit.is_finished(config):
             size = fit.micro_batch or config.batch_size
             batches = _in_order(samples, size=size, should_stop=should_stop)
-            _settle(fit, loss=loss, batches=batches, holdout=holdout)
+            _settle(fit, loss=loss, batches=batches, holdout=holdout, should_stop=should_stop)
         yield train_loss
 
 
@@ -134,6 +134,7 @@ def _settle(
     loss: Loss,
     batches: Iterator[Batch],
     holdout: Samples | None,
+    should_stop: ShouldStop,
 ) -> None:
     """Leave the weights to keep on the model: the best epoch's, or the average of the late ones.
 
@@ -145,9 +146,10 @@ def _settle(
         average = averaged(fit.average, batches)
     if average is None:
         return
-    watched = holdout if fit.best_weights else None
-    if watched is not None and mean_loss(average, watched, loss) > fit.best_loss:
-        return
+    if holdout is not None and fit.best_weights:
+        watched = mean_loss(average, holdout, loss, should_stop=should_stop)
+        if watched > fit.best_loss:
+            return
     fit.model.load_state_dict(average.state_dict())
 
 

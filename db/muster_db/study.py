@@ -22,7 +22,13 @@ from muster_db.leases import TAKEABLE
 from muster_db.limits import NO_LIMITS, Limits
 from muster_db.once import once
 from muster_db.records import inserted_id
-from muster_db.tables import optuna_directions, optuna_studies, studies, trials
+from muster_db.tables import (
+    optuna_directions,
+    optuna_studies,
+    optuna_study_facts,
+    studies,
+    trials,
+)
 
 StudyState = Literal["open", "stopped"]
 NAME_CHARACTERS = 255
@@ -129,7 +135,7 @@ def create_study(
         raise UserError(f"study {name!r}: " + "; ".join(problems))
 
     def verb(connection: Connection) -> Sequence[int]:
-        study_id = _insert_optuna_study(connection, name, contract.direction)
+        study_id = _insert_optuna_study(connection, name, contract)
         connection.execute(
             insert(studies).values(
                 study_id=study_id,
@@ -235,7 +241,7 @@ def delete_study(engine: Engine, study: Study) -> None:
     transact(engine, verb)
 
 
-def _insert_optuna_study(connection: Connection, name: str, direction: str) -> int:
+def _insert_optuna_study(connection: Connection, name: str, contract: Contract) -> int:
     try:
         result = connection.execute(insert(optuna_studies).values(study_name=name))
     except IntegrityError as error:
@@ -245,7 +251,13 @@ def _insert_optuna_study(connection: Connection, name: str, direction: str) -> i
     study_id = inserted_id(result)
     connection.execute(
         insert(optuna_directions).values(
-            study_id=study_id, objective=0, direction=StudyDirection[direction.upper()]
+            study_id=study_id, objective=0, direction=StudyDirection[contract.direction.upper()]
+        )
+    )
+    # As Study.set_metric_names writes it, so that the dashboard's axes name the metric.
+    connection.execute(
+        insert(optuna_study_facts).values(
+            study_id=study_id, key="study:metric_names", value_json=json.dumps([contract.metric])
         )
     )
     return study_id

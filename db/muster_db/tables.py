@@ -23,6 +23,7 @@ from sqlalchemy.dialects import mysql
 OPTUNA: Final[MetaData] = models.BaseModel.metadata
 optuna_studies: Final = OPTUNA.tables["studies"]
 optuna_directions: Final = OPTUNA.tables["study_directions"]
+optuna_study_facts: Final = OPTUNA.tables["study_system_attributes"]
 optuna_trials: Final = OPTUNA.tables["trials"]
 optuna_params: Final = OPTUNA.tables["trial_params"]
 optuna_values: Final = OPTUNA.tables["trial_values"]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from muster import models
 from muster.config import Choice
+from muster.inference import repeatable
 from muster.models.base import InputShape, Model
 from muster.tensors import pack, unpack
 
@@ -25,9 +26,36 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"layers": 2, "bidirectional": True},
         {"pooling": "mean", "bidirectional": True},
         {"pooling": "attention"},
+        {"layers": 3, "layer_norm": True, "bidirectional": True},
     ],
-    "cnn": [{"pool": False}, {"kernel": 4}, {"kernel": 15}],
+    "cnn": [
+        {"pool": False},
+        {"kernel": 4},
+        {"kernel": 15},
+        {"blocks": 2, "dense": 3, "pooling": "max"},
+        {"doubling": "each", "dilation": 2, "kernel": 4, "channels": 8},
+    ],
+    "fcn": [{"channels": 8, "kernel": 15, "pooling": "max"}],
+    "resnet": [
+        {"channels": 8, "blocks": 2, "convolutions": 2, "pool": True, "squeeze": 2, "dilation": 2},
+        {"channels": 8, "kernel": 15, "pooling": "max", "doubling": "never"},
+    ],
+    "inception_time": [
+        {"channels": 4, "depth": 2, "kernel": 6, "bottleneck": 0},
+        {"channels": 4, "depth": 4, "kernel": 7, "residual": False, "pooling": "max"},
+    ],
+    "cnn2d": [
+        {"width": 4, "blocks": 2, "squeeze": 8, "dilation": 2},
+        {"width": 3, "kernel": 4, "pooling": "max", "blocks": 1},
+    ],
+    "cnn_rnn": [{"blocks": 2, "pooling": "mean", "layer_norm": True}],
     "cnn_gru": [{"bidirectional": True, "pooling": "attention"}, {"kernel": 4}],
+    "resnet_gru": [
+        {"blocks": 1, "bidirectional": True, "pooling": "attention", "squeeze": 8},
+        {"blocks": 3, "dilation": 2, "layer_norm": False, "pooling": "mean"},
+    ],
+    "transformer": [{"blocks": 1, "heads": 3, "head_size": 5, "pooling": "max"}],
+    "transformer2d": [{"width": 4, "blocks": 1, "squeeze": 0, "kernel": 4}],
 }
 CASES = [
     pytest.param(Choice(name=name, options=options), id=f"{name}-{options}")
@@ -184,3 +212,37 @@ def test_defaults_are_options_and_strangers_are_named(name: str) -> None:
     assert models.check_options(name, {}) == []
     assert any("wings" in problem for problem in models.check_options(name, {"wings": 2}))
     assert any("dropout" in problem for problem in models.check_options(name, {"dropout": 0.1}))
+
+
+@every_architecture
+def test_bfloat16_gives_about_the_logits_of_float32_whatever_the_padding(choice: Choice) -> None:
+    plain = make(choice).eval()(*make_batch(LENGTHS))
+    for padding in (0, 5):
+        model = make(choice)
+        values, lengths, static = make_batch(LENGTHS, steps=STEPS + padding)
+        with torch.autocast("cpu", torch.bfloat16):
+            halved = model.eval()(values, lengths, static)
+            trained = model.train()(values, lengths, static)
+        torch.testing.assert_close(halved.float(), plain, rtol=0.05, atol=0.05)
+        torch.nn.functional.cross_entropy(trained.float(), torch.tensor([0, 1, 2, 3])).backward()
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        assert gradients
+        assert all(each.isfinite().all() for each in gradients)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@every_architecture
+def test_a_gpu_gives_the_logits_of_the_host_and_repeats_itself(choice: Choice) -> None:
+    expected = make(choice).eval()(*make_batch(LENGTHS))
+    gradients = []
+    for _ in range(2):
+        model = make(choice).cuda()
+        values, lengths, static = make_batch(LENGTHS)
+        assert lengths is not None
+        batch = (values.cuda(), lengths.cuda(), static.cuda())
+        with repeatable():
+            logits = model.eval()(*batch)
+            model.train()(*batch).square().sum().backward()
+        torch.testing.assert_close(logits.cpu(), expected, rtol=1e-3, atol=1e-4)
+        gradients.append([p.grad for p in model.parameters()])
+    assert all(torch.equal(*pair) for pair in zip(*gradients, strict=True))

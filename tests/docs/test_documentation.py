@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from inspect import Parameter, signature
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,17 @@ def test_every_field_and_registry_entry_of_a_search_space_is_documented() -> Non
 def test_every_sampler_and_pruner_is_documented() -> None:
     text = (ROOT / "docs" / "searching.md").read_text(encoding="utf-8")
     assert [name for name in [*SAMPLERS, *PRUNERS] if f"`{name}`" not in text] == []
+
+
+def test_every_option_of_an_architecture_is_documented() -> None:
+    text = (ROOT / "docs" / "search-spaces.md").read_text(encoding="utf-8")
+    options = {
+        name
+        for architecture in ARCHITECTURES.values()
+        for name, parameter in signature(architecture).parameters.items()
+        if parameter.kind is Parameter.KEYWORD_ONLY
+    }
+    assert [name for name in sorted(options) if f"`{name}`" not in text] == []
 
 
 def test_the_search_space_in_the_docs_is_valid() -> None:

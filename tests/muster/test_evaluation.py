@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from learning import assert_same_result, evaluate, make_config, make_dataset, start
+from muster import models
 from muster.config import Choice, TrialConfig
 from muster.data.dataset import Dataset
 from muster.data.folds import hold_out, make_folds
@@ -18,6 +20,7 @@ from muster.errors import NonFiniteLoss
 from muster.evaluation import fold_seed
 from muster.fold_model import FoldModel
 from muster.metrics import METRICS, score
+from muster.models.recurrent import Gru
 
 BUSY = {
     "patience": 1,
@@ -230,6 +233,25 @@ def test_weights_that_explode_end_the_trial_by_name(architecture: str, metric: s
     config = make_config(architecture, learning_rate=1e38, gradient_clip=None, epochs=5)
     with pytest.raises(NonFiniteLoss, match="epoch"):
         evaluate(make_dataset(), config, metric=metric)
+
+
+class Lost(Gru):
+    """Trains well and predicts NaN for the last sequence of a batch."""
+
+    def forward(self, values: Tensor, lengths: Tensor | None, static: Tensor) -> Tensor:
+        logits = super().forward(values, lengths, static)
+        if not self.training:
+            logits[-1] = torch.nan
+        return logits
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_predictions_that_are_no_numbers_end_the_trial_by_name(
+    metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(models.ARCHITECTURES, "gru", Lost)
+    with pytest.raises(NonFiniteLoss, match="predictions became NaN in epoch 0"):
+        evaluate(make_dataset(), make_config(), metric=metric)
 
 
 @pytest.mark.parametrize("architecture", ["cnn", "gru"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -19,6 +19,7 @@ from muster.errors import NonFiniteLoss
 from muster.inference import mean_loss, predict_proba
 from muster.losses import Loss
 from muster.models.base import InputShape, Model
+from muster.models.recurrent import Gru
 from muster.samples import Samples
 from muster.training import Fit, RandomState, new_fit, train
 
@@ -226,6 +227,30 @@ def test_evaluating_draws_no_random_number_and_drops_nothing() -> None:
     before = torch.get_rng_state()
     assert torch.equal(predict_proba(model, samples), predict_proba(model, samples))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+class Spy(Gru):
+    """Notes cuDNN's settings at each call."""
+
+    seen: ClassVar[list[tuple[bool, bool, bool, bool]]] = []
+
+    def forward(self, values: Tensor, lengths: Tensor | None, static: Tensor) -> Tensor:
+        cudnn = torch.backends.cudnn
+        self.seen.append((self.training, cudnn.enabled, cudnn.benchmark, cudnn.deterministic))
+        return super().forward(values, lengths, static)
+
+
+def test_cudnn_is_used_and_always_picks_the_same_algorithm(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Spy, "seen", [])
+    samples, config = make_samples(make_dataset()), make_config(epochs=1)
+    fit = new_fit(Spy(SHAPE, hidden=4), samples, config)
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False):
+        list(train(fit, samples, config, loss=LOSS, holdout=samples))
+        predict_proba(fit.model, samples)
+        assert torch.backends.cudnn.benchmark
+    assert set(Spy.seen) == {(True, True, False, True), (False, True, False, True)}
 
 
 def test_a_random_state_is_restored_to_the_bit() -> None:

@@ -10,6 +10,7 @@ from muster_db.study import Contract, delete_study, list_studies, open_study
 from muster_db.tables import optuna_trials
 from muster_db.tables import trials as table
 from samples import make_contract, make_study, take
+from searches import load
 
 
 def test_an_opened_study_has_the_contract_it_was_created_with(engine: Engine) -> None:
@@ -17,6 +18,11 @@ def test_an_opened_study_has_the_contract_it_was_created_with(engine: Engine) ->
     opened = open_study(engine, "study")
     assert opened == created
     assert opened.contract.hash == created.contract.hash
+
+
+def test_optuna_names_the_metric_of_a_study(engine: Engine) -> None:
+    make_study(engine, metric="log_loss", direction="minimize")
+    assert load(engine, "study").metric_names == ["log_loss"]
 
 
 def test_a_contract_survives_json_and_its_hash_tells_it_from_another() -> None:

@@ -16,6 +16,7 @@ from pydantic import (
 )
 
 from muster.errors import UserError
+from muster.spelling import known_names
 
 Format = Literal["long_csv", "wide_csv", "npz", "ts"]
 Missing = Literal["none", "forward", "linear", "spline"]
@@ -187,6 +188,6 @@ def _problem(detail: dict[str, Any]) -> str:
         model: Any = Description
         for part in detail["loc"][:-1]:
             model = {"train": Source, "test": Source, "columns": Columns}.get(part, Predictions)
-        return f"{place}: unknown key; known are {', '.join(model.model_fields)}"
+        return f"{place}: unknown key; {known_names(str(detail['loc'][-1]), model.model_fields)}"
     message = str(detail["msg"]).removeprefix("Value error, ")
     return f"{place}: {message}" if place else message

@@ -8,8 +8,15 @@ from typing import Any
 from muster.config import Choice
 from muster.models.base import InputShape, Model
 from muster.models.cnn import Cnn
-from muster.models.cnn_gru import CnnGru
+from muster.models.cnn2d import Cnn2d
+from muster.models.cnn_recurrent import CnnGru, CnnLstm, CnnRnn
+from muster.models.fcn import Fcn
+from muster.models.inception_time import InceptionTime
 from muster.models.recurrent import Gru, Lstm, Rnn
+from muster.models.resnet import Resnet
+from muster.models.resnet_gru import ResnetGru
+from muster.models.transformer import Transformer
+from muster.models.transformer2d import Transformer2d
 from muster.options import option_problems
 
 ARCHITECTURES: dict[str, type[Model]] = {
@@ -17,7 +24,16 @@ ARCHITECTURES: dict[str, type[Model]] = {
     "lstm": Lstm,
     "gru": Gru,
     "cnn": Cnn,
+    "fcn": Fcn,
+    "resnet": Resnet,
+    "inception_time": InceptionTime,
+    "cnn2d": Cnn2d,
+    "cnn_rnn": CnnRnn,
+    "cnn_lstm": CnnLstm,
     "cnn_gru": CnnGru,
+    "resnet_gru": ResnetGru,
+    "transformer": Transformer,
+    "transformer2d": Transformer2d,
 }
 
 

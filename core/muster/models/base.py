@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+GlobalPooling = Literal["mean", "max"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,24 @@ class Head(nn.Module):
     def forward(self, features: Tensor, static: Tensor) -> Tensor:
         logits: Tensor = self.linear(torch.cat([self.dropout(features), static], dim=1))
         return logits
+
+
+class Dense(nn.Module):
+    """Dense layers, each with dropout before and ReLU behind it; without layers, nothing."""
+
+    def __init__(self, features: int, *, layers: int, width: int, dropout: float) -> None:
+        super().__init__()
+        sizes = [features] + [width] * layers
+        self.width = sizes[-1]
+        self.layers = nn.ModuleList(
+            nn.Linear(before, after) for before, after in itertools.pairwise(sizes)
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, features: Tensor) -> Tensor:
+        for layer in self.layers:
+            features = functional.relu(layer(self.dropout(features)))
+        return features
 
 
 class MaskedBatchNorm(nn.BatchNorm1d):
@@ -94,3 +116,13 @@ def masked_mean(values: Tensor, lengths: Tensor | None) -> Tensor:
         return values.mean(dim=1)
     mask = step_mask(lengths, values.shape[1])[..., None]
     return torch.where(mask, values, 0.0).sum(dim=1) / lengths[:, None].to(values.dtype)
+
+
+def pooled(values: Tensor, lengths: Tensor | None, pooling: GlobalPooling) -> Tensor:
+    """Mean or maximum over the valid steps; shapes as in masked_mean."""
+    if pooling == "mean":
+        return masked_mean(values, lengths)
+    if lengths is not None:
+        mask = step_mask(lengths, values.shape[1])[..., None]
+        values = values.masked_fill(~mask, torch.finfo(values.dtype).min)
+    return values.amax(dim=1)

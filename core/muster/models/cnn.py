@@ -1,51 +1,24 @@
-"""A one-dimensional convolutional network of three blocks."""
+"""A one-dimensional convolutional network of a few blocks."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn import functional
 
-from muster.models.base import Head, InputShape, MaskedBatchNorm, Model, masked_mean, step_mask
-
-BLOCKS = 3
-
-
-class ConvBlock(nn.Module):
-    """Convolution, batch normalisation, ReLU and, with pool, max pooling by two."""
-
-    def __init__(self, channels_in: int, channels_out: int, *, kernel: int, pool: bool) -> None:
-        super().__init__()
-        self.pool = pool
-        # The normalisation that follows has a bias of its own.
-        self.convolution = nn.Conv1d(
-            channels_in, channels_out, kernel, padding=kernel // 2, bias=False
-        )
-        self.normalisation = MaskedBatchNorm(channels_out)
-
-    def forward(self, values: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """values: (batch, channels, steps), zeros behind each end; so is what is returned."""
-        mask = None if lengths is None else step_mask(lengths, values.shape[2])[:, None]
-        # An even kernel gives one step more than it was given.
-        convolved = self.convolution(values)[..., : values.shape[2]]
-        values = functional.relu(self.normalisation(convolved, mask))
-        if mask is not None:
-            values = torch.where(mask, values, 0.0)
-        if self.pool:
-            # Behind a ReLU the zeros of the padding never win against a valid step.
-            values = functional.max_pool1d(values, 2, ceil_mode=True)
-            lengths = None if lengths is None else (lengths + 1) // 2
-        return values, lengths
+from muster.models.base import Dense, GlobalPooling, Head, InputShape, Model, pooled
+from muster.models.convolution import ConvBlock, Doubling, Size, block_widths
 
 
 class Cnn(Model):
-    """Three convolution blocks of rising width and global average pooling.
+    """Convolution blocks, global pooling and dense layers.
 
-    channels: of the first block, twice as many in the two after it. kernel: steps of the first
-    block's kernel; the later ones are shorter (as in Wang et al., 2017: 8, 5, 3).
+    channels: of the first block; doubling: whether the blocks after it have twice as many (once)
+    or each twice its predecessor's (64-128-256). kernel: steps of the first block's kernel; the
+    later ones are shorter (as in Wang et al., 2017: 8, 5, 3). pool: max pooling between blocks.
+    dilation: of the second block; of each further one, as many times its predecessor's.
+    dense: layers of dense_width before the last one.
     """
 
     def __init__(
@@ -53,27 +26,37 @@ class Cnn(Model):
         shape: InputShape,
         *,
         dropout: float = 0.0,
-        channels: Annotated[int, Field(ge=1)] = 64,
-        kernel: Annotated[int, Field(ge=1)] = 7,
+        channels: Size = 64,
+        kernel: Size = 7,
         pool: bool = True,
+        blocks: Size = 3,
+        doubling: Doubling = "once",
+        dilation: Size = 1,
+        pooling: GlobalPooling = "mean",
+        dense: Annotated[int, Field(ge=0)] = 0,
+        dense_width: Size = 128,
     ) -> None:
         super().__init__()
-        widths = [shape.channels, channels, channels * 2, channels * 2]
+        widths = [shape.channels, *block_widths(channels, blocks, doubling)]
         kernels = [kernel, max(1, round(kernel * 0.7)), max(1, round(kernel * 0.4))]
+        self.pooling: GlobalPooling = pooling
         self.blocks = nn.ModuleList(
             ConvBlock(
                 widths[block],
                 widths[block + 1],
-                kernel=kernels[block],
-                pool=pool and block < BLOCKS - 1,
+                kernel=kernels[min(block, 2)],
+                pool=pool and block < blocks - 1,
+                dilation=dilation**block,
             )
-            for block in range(BLOCKS)
+            for block in range(blocks)
         )
-        self.head = Head(widths[-1], shape, dropout=dropout)
+        self.dense = Dense(widths[-1], layers=dense, width=dense_width, dropout=dropout)
+        self.head = Head(self.dense.width, shape, dropout=dropout)
 
     def forward(self, values: Tensor, lengths: Tensor | None, static: Tensor) -> Tensor:
         features = values.transpose(1, 2)
         for block in self.blocks:
             features, lengths = block(features, lengths)
-        logits: Tensor = self.head(masked_mean(features.transpose(1, 2), lengths), static)
+        summary = pooled(features.transpose(1, 2), lengths, self.pooling)
+        logits: Tensor = self.head(self.dense(summary), static)
         return logits

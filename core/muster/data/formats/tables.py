@@ -24,7 +24,7 @@ def require_file(path: Path) -> None:
     """UserError unless path is a file with something in it."""
     if not path.is_file():
         what = "a folder, not a file" if path.is_dir() else "no such file"
-        raise UserError(f"{path}: {what}; mend the path in the dataset file or give --data-root")
+        raise UserError(f"{path}: {what}; mend the path")
     if path.stat().st_size == 0:
         raise UserError(f"{path}: the file is empty; fetch or export it again")
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from muster.data.formats.tables import (
+    MISSING,
     first_row,
     read_headless,
     to_numbers,
@@ -16,6 +18,13 @@ from muster.data.part import Part, Request, Texts, as_texts, numbered, unlabelle
 from muster.errors import UserError
 
 DEFAULT_CHANNELS = ("value",)
+# Shorter counts are data as likely as not.
+FEWEST_COUNTED = 3
+FEWEST_ROWS = 10
+MEND = (
+    "a wide_csv file holds values and labels alone: strike it (pandas: to_csv(..., header=False, "
+    "index=False))"
+)
 
 
 def read(request: Request) -> Part:
@@ -26,9 +35,12 @@ def read(request: Request) -> Part:
     """
     path = request.values
     channels = request.description.columns.channels or DEFAULT_CHANNELS
-    width = len(first_row(path))
+    row = first_row(path)
+    width = len(row)
+    _refuse_names(row, path)
     steps, is_labelled = _shape(request, width, len(channels))
     frame = read_headless(path, text=width - 1 if is_labelled else None)
+    _refuse_counts(row, frame, path, is_labelled=is_labelled)
     cells = to_numbers(frame.iloc[:, : steps * len(channels)], path, first_line=1)
     values = cells.reshape(len(frame), len(channels), steps)
     keep = [channels.index(name) for name in request.channels or _kept(request, channels)]
@@ -44,6 +56,45 @@ def read(request: Request) -> Part:
         labels=labels,
         steps=steps,
     )
+
+
+def _refuse_names(row: list[str], path: Path) -> None:
+    """UserError where the first line holds names, which are texts in most of its cells."""
+    texts = [cell for cell in row[:-1] if cell not in MISSING and not _is_number(cell)]
+    if 2 * len(texts) > len(row) - 1:
+        raise UserError(
+            f"{path}: line 1 looks like a header ({', '.join(texts[:3])}, ...); {MEND}"
+        )
+
+
+def _refuse_counts(row: list[str], frame: pd.DataFrame, path: Path, *, is_labelled: bool) -> None:
+    """UserError where the first line counts the columns, or the first column the rows.
+
+    pandas writes such lines and columns of its own accord. Whole numbers as texts are what tells
+    them from data, so data of that shape can still be written: as 0.0, 1.0 and so on.
+    """
+    count = [cell for cell in (row[:-1] if is_labelled else row) if cell]
+    if len(count) >= FEWEST_COUNTED and count == list(map(str, range(len(count)))):
+        labels = frame[len(row) - 1]
+        if not is_labelled or row[-1] == str(len(count)) or row[-1] not in set(labels[1:]):
+            raise UserError(f"{path}: line 1 looks like a header (0, 1, 2, ...); {MEND}")
+    first = frame[0]
+    if (
+        len(frame) >= FEWEST_ROWS
+        and pd.api.types.is_integer_dtype(first)
+        and bool((first == np.arange(len(frame))).all())
+    ):
+        raise UserError(
+            f"{path}: the first column looks like an index (0, 1, 2, ... down the rows); {MEND}"
+        )
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
 
 
 def _kept(request: Request, channels: tuple[str, ...]) -> list[str]:

@@ -25,6 +25,37 @@ def test_rows_are_sequences_and_the_last_column_is_the_label(read_wide: Read) ->
     assert dataset.identifiers == ("0", "1", "2")
 
 
+ROWS = "".join(f"{row * 0.5},{row + 1},{row % 3},7,{row % 2}\n" for row in range(12))
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        ("0,1,2,3,4\n", "line 1 looks like a header"),
+        ("0,1,2,3,label\n", "line 1 looks like a header"),
+        (",0,1,2,3\n", "line 1 looks like a header"),
+        ("t0,t1,t2,t3,label\n", "line 1 looks like a header (t0, t1, t2"),
+    ],
+    ids=["numbers", "numbers and a name", "beside an index", "names"],
+)
+def test_a_header_is_told_from_a_sequence(read_wide: Read, first: str, said: str) -> None:
+    with pytest.raises(UserError) as refused:
+        read_wide(first + ROWS)
+    assert said in str(refused.value)
+    assert "header=False" in str(refused.value)
+
+
+def test_an_index_is_told_from_values(read_wide: Read) -> None:
+    indexed = "".join(f"{row},{line}\n" for row, line in enumerate(ROWS.splitlines()))
+    with pytest.raises(UserError, match=r"first column looks like an index.*index=False"):
+        read_wide(indexed)
+
+
+def test_a_ramp_is_data_where_its_label_is_a_class(read_wide: Read) -> None:
+    assert read_wide("0,1,2,up\n2,1,0,down\n1,2,3,up\n").values[:3, 0].tolist() == [0, 1, 2]
+    assert read_wide("0.0,1.0,2.0,3\n2,1,0,1\n").values[:3, 0].tolist() == [0, 1, 2]
+
+
 def test_labels_written_as_floats_are_the_same_classes(read_wide: Read) -> None:
     dataset = read_wide("1,2,0.000e+00\n4,5,1.0\n", test="1,2,0\n1,2,1\n")
     assert dataset.schema.classes == ("0", "1")
@@ -58,6 +89,8 @@ def test_new_input_may_have_or_lack_the_label_column(read_wide: Read, tmp_path: 
     (tmp_path / "new.csv").write_text("7,8\n")
     with pytest.raises(UserError, match="has 2 columns where the training data has 1 channel"):
         read_input(schema, tmp_path / "new.csv")
+    with pytest.raises(UserError, match=r"typo\.csv: no such file; mend the path$"):
+        read_input(schema, tmp_path / "typo.csv")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +98,7 @@ def test_new_input_may_have_or_lack_the_label_column(read_wide: Read, tmp_path: 
     [
         ("", "empty"),
         ("\n\n", "empty"),
-        ("a,b,label\n1,2,0\n", "column 0, line 1: 'a' is no number"),
+        ("a,b,label\n1,2,0\n", r"line 1 looks like a header \(a, b"),
         ("1,2,0\n3,x,0\n", "column 1, line 2: 'x' is no number"),
         ("1,2,3,0\n1,2\n", "line 2 has no label, or fewer values"),
         ("1,2,3,0\n1,2,3,4,5\n", "not the table its name says"),
