@@ -56,6 +56,24 @@ def test_every_option_of_an_architecture_is_documented() -> None:
     assert [name for name in sorted(options) if f"`{name}`" not in text] == []
 
 
+def test_the_defaults_of_every_option_are_listed_as_they_are() -> None:
+    text = (ROOT / "docs" / "search-spaces.md").read_text(encoding="utf-8")
+    table = text[text.index("## Options and their defaults") :]
+    listed = {
+        name: tomllib.loads("\n".join(re.findall(r"`(\w+ = [^`]+)`", options)))
+        for name, options in re.findall(r"^\| `(\w+)` \| (.*) \|$", table, flags=re.MULTILINE)
+    }
+    theirs = {"dropout", "weight"}  # not options: a field of the space, and the class weights
+    assert listed == {
+        name: {
+            option: parameter.default
+            for option, parameter in signature(entry).parameters.items()
+            if parameter.kind is Parameter.KEYWORD_ONLY and option not in theirs
+        }
+        for name, entry in {**ARCHITECTURES, **LOSSES}.items()
+    }
+
+
 def test_the_search_space_in_the_docs_is_valid() -> None:
     text = (ROOT / "docs" / "search-spaces.md").read_text(encoding="utf-8")
     for block in re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL):
