@@ -12,37 +12,79 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from muster.data.dataset import Dataset
+from muster.diversity import MEMBERS, Limits
 from muster.errors import UserError
+from muster.selection import NO_LIMITS
 from muster_cli.console import print_json, progress, results
 from muster_cli.options import Db, Json, StudyName, open_database, settings_for
 from muster_db import datasets, trials
 from muster_db.study import Study, open_study
 from muster_db.study import progress as study_progress
 from muster_db.summary import seconds_spent
+from muster_ensemble.estimate import (
+    SINGLE,
+    Outcome,
+    as_plain,
+    best_single,
+    check_rule,
+    decide_and_estimate,
+)
+from muster_ensemble.ledger import Ledger, load_ledger, load_trials, load_truth, truth_of
 
 ROWS = {
     "random_guess": "random guess",
     "best_single": "best single trial",
-    "ensemble": "majority vote",
+    "ensemble": "{rule} vote",
 }
 COLUMNS = {
     "oof_macro_f1": "OOF macro-F1",
+    "nested_macro_f1": "nested macro-F1",
     "test_macro_f1": "test macro-F1",
     "oof_accuracy": "OOF accuracy",
     "test_accuracy": "test accuracy",
 }
 WAIT_SECONDS = 2.0
+MAJORITY = "majority"
 
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the results; runs/NAME.")]
-Size = Annotated[int, typer.Option("--members", help="Trials that vote, at most.")]
+Rule = Annotated[
+    str,
+    typer.Option(
+        "--rule", help="How members are chosen and vote: auto, single, majority, soft, ..."
+    ),
+]
+Members = Annotated[int, typer.Option("--members", min=1, help="Trials that vote, at most.")]
+PerArchitecture = Annotated[
+    int | None,
+    typer.Option("--per-architecture", min=1, help="Members of one architecture, at most."),
+]
+MinDisagreement = Annotated[
+    float,
+    typer.Option(
+        "--min-disagreement",
+        help="Share of sequences on which just one of two members is right, at least.",
+    ),
+]
+MaxQ = Annotated[
+    float, typer.Option("--max-q", help="Q statistic of each two members, at most; -1 to 1.")
+]
 
 
 def vote(
-    engine: Engine, study: Study, dataset: Dataset, *, out: Path, seconds: float, size: int = 5
+    engine: Engine,
+    study: Study,
+    dataset: Dataset,
+    *,
+    out: Path,
+    seconds: float,
+    rule: str = MAJORITY,
+    limits: Limits = NO_LIMITS,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
-    """Vote the best trials and leave bundle, predictions, summary and report in out.
+    """Vote the trials of a study and leave bundle, predictions, summary and report in out.
 
-    Prints the table and returns the summary. Raises UserError for fewer than two trials.
+    Prints the table and the estimate, and returns the summary. cache: folder for what is fetched.
+    Raises UserError where no completed trial can vote.
     """
     from muster_ensemble import export as exports  # noqa: PLC0415 - torch, as in worker.py
     from muster_ensemble.bundle import write_bundle  # noqa: PLC0415
@@ -50,24 +92,22 @@ def vote(
     from muster_ensemble.importance import parameter_importance  # noqa: PLC0415
     from muster_ensemble.predict import load, write_predictions  # noqa: PLC0415
     from muster_ensemble.report import write_report  # noqa: PLC0415
-    from muster_ensemble.select import choose  # noqa: PLC0415
     from muster_ensemble.summary import summarise  # noqa: PLC0415
 
-    contract = study.contract
-    all_trials = exports.load_trials(engine, study)
-    candidates = exports.load_candidates(engine, study, trials=all_trials)
-    members = choose(candidates, direction=contract.direction, size=size)
+    all_trials = load_trials(engine, study)
+    truth = truth_of(study, dataset)
+    ledger = load_ledger(engine, study, truth, cache=cache, trials=all_trials)
+    outcome = decide_and_estimate(ledger, rule=rule, limits=limits)
+    voting = [ledger.numbers[i] for i in outcome.choice.members]
+    best = ledger.numbers[best_single(ledger)]
+    found = exports.load_candidates(engine, study, {*voting, best}, trials=all_trials)
+    members = [found[number] for number in voting]
     told = sum(trial.state.is_finished() for trial in all_trials)
     summary = summarise(
-        dataset,
-        candidates,
-        members,
-        "majority",
-        direction=contract.direction,
-        trials=told,
-        seconds=seconds,
+        dataset, found[best], members, ledger, outcome, trials=told, seconds=seconds
     )
-    write_bundle(out / "bundle", exports.make_bundle(engine, study, members, rule="majority"))
+    made = exports.make_bundle(engine, study, members, choice=outcome.choice)
+    write_bundle(out / "bundle", made)
     # Predicted by the bundle itself, not by the stored probabilities, which are rounded.
     if len(dataset.test_index):
         scores = load(out / "bundle").predict_proba(dataset, index=dataset.test_index)
@@ -75,22 +115,23 @@ def vote(
         write_predictions(out / "predictions.csv", dataset.schema, identifiers, scores)
     write_file(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     predict_command = f"muster predict {out / 'bundle'} INPUT --out predictions.csv"
-    importance, reason = parameter_importance(all_trials, direction=contract.direction)
+    importance, reason = parameter_importance(all_trials, direction=study.contract.direction)
     write_report(
         out / "report.html",
         study=study.name,
         dataset=dataset,
         summary=summary,
         members=members,
-        rule="majority",
-        metric=contract.metric,
-        direction=contract.direction,
+        choice=outcome.choice,
+        metric=study.contract.metric,
+        direction=study.contract.direction,
         trials=exports.history(all_trials),
         importance=importance,
         importance_reason=reason,
         predict_command=predict_command,
     )
     results.print(figures_table(summary))
+    show_estimates(ledger, outcome)
     _say_results(out, dataset, predict_command)
     return summary
 
@@ -110,8 +151,28 @@ def figures_table(summary: dict[str, Any]) -> Table:
     table = Table("", *COLUMNS.values(), box=None)
     for key, title in ROWS.items():
         values = (summary[key][column] for column in COLUMNS)
-        table.add_row(title, *("-" if value is None else f"{value:.4f}" for value in values))
+        shown = title.format(rule=summary["rule"])
+        table.add_row(shown, *("-" if value is None else f"{value:.4f}" for value in values))
     return table
+
+
+def show_estimates(ledger: Ledger, outcome: Outcome) -> None:
+    """Print who votes, and the nested figure of each rule beside the naive one."""
+    members = ", ".join(
+        f"{ledger.numbers[i]} {ledger.architectures[i]} ({weight:.2f})"
+        for i, weight in zip(outcome.choice.members, outcome.choice.weights, strict=True)
+    )
+    results.print(f"{outcome.rule}: trials {members}")
+    if len(ledger) == 1:
+        progress.print("one completed trial alone decides; run more trials for an ensemble")
+    metric = ledger.metric
+    table = Table(f"nested {metric}", "", "95 % interval", "naive", "flatters by", "p", box=None)
+    for name, each in outcome.estimates.items():
+        against = "" if name == SINGLE else f"{each.p_value:.3f}"
+        interval = f"{each.low:.4f} to {each.high:.4f}"
+        figures = (f"{each.nested:.4f}", interval, f"{each.naive:.4f}", f"{each.optimism:+.4f}")
+        table.add_row(name, *figures, against)
+    results.print(table)
 
 
 def ensemble(
@@ -120,27 +181,60 @@ def ensemble(
         bool, typer.Option("--wait", help="Wait until every trial has ended.")
     ] = False,
     out: Out = None,
-    members: Size = 5,
+    rule: Rule = MAJORITY,
+    members: Members = MEMBERS,
+    per_architecture: PerArchitecture = None,
+    min_disagreement: MinDisagreement = 0.0,
+    max_q: MaxQ = 1.0,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Choose and estimate; write nothing.")
+    ] = False,
     db: Db = None,
     json_output: Json = False,
 ) -> None:
-    """Vote the best trials of a study.
+    """Vote the trials of a study.
 
-    Writes bundle, predictions of the test part, summary and report.
+    Writes bundle, predictions of the test part, summary and report. Works while workers run.
     """
+    check_rule(rule)
+    limits = Limits(members, per_architecture, min_disagreement, max_q)
     settings = settings_for(db)
     engine = open_database(settings)
     study = open_study(engine, name)
     if wait:
         _wait(engine, study)
+    if dry_run:
+        _try(engine, study, rule, limits, cache=settings.cache_dir, json_output=json_output)
+        return
     dataset = datasets.fetch(engine, study.contract.dataset_fingerprint, cache=settings.cache_dir)
     place = out or Path("runs") / name
     started = time.monotonic()
     seconds = seconds_spent(engine, study)
-    summary = vote(engine, study, dataset, out=place, seconds=seconds, size=members)
+    summary = vote(
+        engine,
+        study,
+        dataset,
+        out=place,
+        seconds=seconds,
+        rule=rule,
+        limits=limits,
+        cache=settings.cache_dir,
+    )
     progress.print(f"voted in {time.monotonic() - started:.1f} s")
     if json_output:
         print_json(summary)
+
+
+def _try(
+    engine: Engine, study: Study, rule: str, limits: Limits, *, cache: Path, json_output: bool
+) -> None:
+    """Choose and estimate on the ledger alone: no values, no weights, no torch."""
+    truth = load_truth(engine, study, cache=cache)
+    ledger = load_ledger(engine, study, truth, cache=cache)
+    outcome = decide_and_estimate(ledger, rule=rule, limits=limits)
+    show_estimates(ledger, outcome)
+    if json_output:
+        print_json(as_plain(ledger, outcome))
 
 
 def _wait(engine: Engine, study: Study) -> None:
@@ -161,24 +255,34 @@ def _wait(engine: Engine, study: Study) -> None:
 def export(
     name: StudyName,
     out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.")],
-    members: Size = 5,
+    rule: Rule = MAJORITY,
+    members: Members = MEMBERS,
+    per_architecture: PerArchitecture = None,
+    min_disagreement: MinDisagreement = 0.0,
+    max_q: MaxQ = 1.0,
     db: Db = None,
 ) -> None:
-    """Export the best trials as a bundle.
+    """Export the trials that vote as a bundle.
 
     The bundle predicts on its own, without the database.
     """
     from muster_ensemble import export as exports  # noqa: PLC0415 - torch, as in worker.py
     from muster_ensemble.bundle import write_bundle  # noqa: PLC0415
-    from muster_ensemble.select import choose  # noqa: PLC0415
 
-    engine = open_database(settings_for(db))
+    check_rule(rule)
+    limits = Limits(members, per_architecture, min_disagreement, max_q)
+    settings = settings_for(db)
+    engine = open_database(settings)
     study = open_study(engine, name)
-    candidates = exports.load_candidates(engine, study)
-    chosen = choose(candidates, direction=study.contract.direction, size=members)
-    write_bundle(out, exports.make_bundle(engine, study, chosen, rule="majority"))
-    numbers = ", ".join(str(member.number) for member in chosen)
-    results.print(f"{out}: trials {numbers} of study {name}")
+    all_trials = load_trials(engine, study)
+    truth = load_truth(engine, study, cache=settings.cache_dir)
+    ledger = load_ledger(engine, study, truth, cache=settings.cache_dir, trials=all_trials)
+    choice = decide_and_estimate(ledger, rule=rule, limits=limits).choice
+    numbers = [ledger.numbers[i] for i in choice.members]
+    found = exports.load_candidates(engine, study, numbers, trials=all_trials)
+    chosen = [found[number] for number in numbers]
+    write_bundle(out, exports.make_bundle(engine, study, chosen, choice=choice))
+    results.print(f"{out}: trials {', '.join(map(str, numbers))} of study {name}")
 
 
 def predict(

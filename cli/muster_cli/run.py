@@ -16,7 +16,7 @@ from muster_cli import going_on, processes
 from muster_cli.console import progress
 from muster_cli.contract import Terms, make_contract, make_limits
 from muster_cli.data import read
-from muster_cli.ensemble import vote
+from muster_cli.ensemble import MAJORITY, Rule, vote
 from muster_cli.options import (
     DataRoot,
     DatasetFile,
@@ -34,6 +34,7 @@ from muster_cli.options import (
 from muster_db import datasets
 from muster_db.study import create_study, open_study
 from muster_db.summary import seconds_spent
+from muster_ensemble.estimate import check_rule
 
 NEW_BUDGET = 30
 
@@ -68,6 +69,7 @@ def run(
     pruner: Pruner = "median",
     patience: Patience = None,
     time_limit: TimeLimit = None,
+    rule: Rule = MAJORITY,
     data_root: DataRoot = None,
     db: RunDb = None,
 ) -> None:
@@ -82,6 +84,7 @@ def run(
     started = time.monotonic()
     name = name or space.stem
     out = out or Path("runs") / name
+    check_rule(rule)
     searched = load_space(space)
     settings = settings_for(db)
     limits = make_limits(time_limit, patience)
@@ -112,7 +115,7 @@ def run(
     going_on.say_if_cut(open_study(engine, name))
     # Where this run only went on, the search took longer than the run.
     seconds = max(time.monotonic() - started, seconds_spent(engine, study))
-    vote(engine, study, data, out=out, seconds=seconds)
+    vote(engine, study, data, out=out, seconds=seconds, rule=rule, cache=settings.cache_dir)
 
 
 def _with_database(settings: Settings, db: str | None, out: Path) -> tuple[Settings, str]:

@@ -20,10 +20,14 @@ from muster.errors import UserError
 from muster.voting import RULES
 from muster_ensemble.files import write_folder
 
-FORMAT = 1
+# Format 2 has the vote's weights, temperatures and factors.
+FORMAT = 2
+VOTE = {"weights", "temperatures", "factors"}
 MANIFEST = "manifest.json"
 SCHEMA = "schema.json"
 NAME = re.compile(r"schema\.json|members/\d{1,9}/(?:config\.json|fold\d{1,3}\.safetensors)")
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 M = TypeVar("M", bound=BaseModel)
 MEND = "copy the bundle again, or export it again with `muster ensemble`"
 
@@ -39,7 +43,10 @@ class Member:
 
 @dataclass(frozen=True)
 class Bundle:
-    """What predicts on its own. rule: a name of muster.voting.RULES. metric: the study's."""
+    """What predicts on its own. rule: a name of muster.voting.RULES. metric: the study's.
+
+    weights, temperatures, factors: as muster.voting.vote takes them.
+    """
 
     schema: Schema
     members: tuple[Member, ...]
@@ -47,6 +54,9 @@ class Bundle:
     metric: str
     contract_hash: str
     muster_version: str
+    weights: tuple[float, ...] = ()
+    temperatures: tuple[float, ...] = ()
+    factors: tuple[float, ...] = ()
 
 
 class FileEntry(BaseModel):
@@ -69,12 +79,16 @@ class Manifest(BaseModel):
     rule: str
     metric: str
     members: Annotated[tuple[int, ...], Field(min_length=1)]
+    weights: tuple[Share, ...] = ()
+    temperatures: tuple[Factor, ...] = ()
+    factors: tuple[Factor, ...] = ()
     files: dict[str, FileEntry]
     digest: str = ""
 
     def sealed(self) -> Manifest:
         """The same manifest with the digest that belongs to it."""
-        plain = json.dumps(self.model_dump(mode="json", exclude={"digest"}), sort_keys=True)
+        left_out = {"digest"} | (VOTE if self.format == 1 else set())
+        plain = json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
         return self.model_copy(update={"digest": _sha256(plain.encode())})
 
 
@@ -96,6 +110,9 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
         rule=bundle.rule,
         metric=bundle.metric,
         members=tuple(member.number for member in bundle.members),
+        weights=bundle.weights,
+        temperatures=bundle.temperatures,
+        factors=bundle.factors,
         files={n: FileEntry(sha256=_sha256(data), size=len(data)) for n, data in files.items()},
     )
     write_folder(path, {**files, MANIFEST: _json(manifest.sealed())})
@@ -121,13 +138,19 @@ def read_bundle(path: Path) -> Bundle:
                 f"{path}: the fold models of members/{number} are not complete; {MEND}"
             )
         members.append(Member(number, config, tuple(data for data in folds if data is not None)))
+    schema = _parse(Schema, files, SCHEMA, path)
+    if len(manifest.factors) not in (0, len(schema.classes)):
+        raise UserError(f"{path / MANIFEST}: its factors are not one a class; {MEND}")
     return Bundle(
-        schema=_parse(Schema, files, SCHEMA, path),
+        schema=schema,
         members=tuple(members),
         rule=manifest.rule,
         metric=manifest.metric,
         contract_hash=manifest.contract_hash,
         muster_version=manifest.muster_version,
+        weights=manifest.weights,
+        temperatures=manifest.temperatures,
+        factors=manifest.factors,
     )
 
 
@@ -148,10 +171,15 @@ def _read_manifest(path: Path) -> Manifest:
     manifest = _validate(Manifest, data, place)
     if manifest.digest != manifest.sealed().digest:
         raise UserError(f"{place}: its content was changed; {MEND}")
-    if manifest.format != FORMAT:
+    if not 1 <= manifest.format <= FORMAT:
         raise UserError(f"{place}: unknown bundle format {manifest.format}; {MEND}")
     if manifest.rule not in RULES:
         raise UserError(f"{place}: unknown voting rule {manifest.rule!r}; upgrade muster")
+    for name in ("weights", "temperatures"):
+        if len(getattr(manifest, name)) not in (0, len(manifest.members)):
+            raise UserError(f"{place}: its {name} are not one a member; {MEND}")
+    if manifest.weights and not sum(manifest.weights):
+        raise UserError(f"{place}: its weights sum to 0, so nobody votes; {MEND}")
     strange = sorted(name for name in manifest.files if not NAME.fullmatch(name))
     if strange:
         raise UserError(f"{place}: lists {strange[0]!r}, which is no file of a bundle; {MEND}")

@@ -1,12 +1,11 @@
-"""From the database to an ensemble: the one module here that reads it."""
+"""From the database to an ensemble: the chosen trials with all that a bundle and a report need."""
 
 from __future__ import annotations
 
 import io
 import json
-import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -17,24 +16,16 @@ from sqlalchemy import Connection, Engine, select
 
 from muster.errors import UserError
 from muster.fold_model import FoldModel
+from muster.selection import Choice
 from muster.space import parse_space
 from muster_db import blobs
 from muster_db.engine import transact
-from muster_db.mirror import Mirror
 from muster_db.study import Study
-from muster_db.tables import optuna_attributes, trial_blobs, trials
+from muster_db.tables import optuna_attributes, trials
 from muster_ensemble.bundle import Bundle, Member
 from muster_ensemble.figures import TrialPoint
+from muster_ensemble.ledger import blob_names, weights
 from muster_ensemble.select import Candidate
-
-log = logging.getLogger(__name__)
-
-
-def load_trials(engine: Engine, study: Study) -> list[FrozenTrial]:
-    """All trials of the study by number. Raises Unavailable."""
-    mirror = Mirror(engine, study)
-    mirror.refresh()
-    return mirror.trials
 
 
 def history(trials: Sequence[FrozenTrial]) -> list[TrialPoint]:
@@ -50,49 +41,54 @@ def history(trials: Sequence[FrozenTrial]) -> list[TrialPoint]:
 
 
 def load_candidates(
-    engine: Engine, study: Study, *, trials: Sequence[FrozenTrial] | None = None
-) -> list[Candidate]:
-    """The completed trials with their predictions and curves; one without them is left out.
+    engine: Engine, study: Study, numbers: Collection[int], *, trials: Sequence[FrozenTrial]
+) -> dict[int, Candidate]:
+    """The completed trials of these numbers with their predictions and curves, by number.
 
-    trials: what load_trials gave, to spare a second look. The configurations' seeds stand in the
-    fold models alone.
+    trials: what load_trials gave. The configurations' seeds stand in the fold models alone.
+    Raises UserError for a trial whose predictions or curves are not there.
     """
-    names, attributes = _blob_names(engine, study), _attributes(engine, study)
+    names, attributes = blob_names(engine, study), _attributes(engine, study)
     space = parse_space(study.contract.space, place=f"study {study.name}")
-    found = []
-    for trial in load_trials(engine, study) if trials is None else trials:
-        known = names.get(trial.number, {})
-        if trial.state != TrialState.COMPLETE or trial.value is None:
+    found = {}
+    for trial in trials:
+        if trial.number not in numbers or trial.value is None:
             continue
+        known, noted = names.get(trial.number, {}), attributes.get(trial.number, {})
         if not {"oof", "test", "curves"} <= known.keys():
-            log.warning("study %s: trial %s has no predictions", study.name, trial.number)
-            continue
-        noted = attributes.get(trial.number, {})
-        found.append(
-            Candidate(
-                number=trial.number,
-                value=trial.value,
-                config=space.suggest(FixedTrial(trial.params)),
-                oof=_array(blobs.get(engine, known["oof"])),
-                test=_array(blobs.get(engine, known["test"])),
-                params=trial.params,
-                curves=json.loads(blobs.get(engine, known["curves"])),
-                fold_scores=tuple(noted.get("fold_scores", ())),
-                weights=_weights(known, study),
-                seconds=float(noted.get("seconds", 0.0)),
+            raise UserError(
+                f"study {study.name}: trial {trial.number} lacks its predictions or curves; "
+                "restore a backup, or run more trials"
             )
+        found[trial.number] = Candidate(
+            number=trial.number,
+            value=trial.value,
+            config=space.suggest(FixedTrial(trial.params)),
+            oof=_array(blobs.get(engine, known["oof"])),
+            test=_array(blobs.get(engine, known["test"])),
+            params=trial.params,
+            curves=json.loads(blobs.get(engine, known["curves"])),
+            fold_scores=tuple(noted.get("fold_scores", ())),
+            weights=weights(known, study),
+            seconds=float(noted.get("seconds", 0.0)),
         )
     return found
 
 
 def make_bundle(
-    engine: Engine, study: Study, members: Sequence[Candidate], *, rule: str
+    engine: Engine, study: Study, members: Sequence[Candidate], *, choice: Choice
 ) -> Bundle:
-    """The chosen trials with the weights of all their folds, ready to be written."""
+    """The chosen trials with the weights of all their folds, ready to be written.
+
+    members: in the order of the choice's.
+    """
     return Bundle(
         schema=study.contract.dataset_schema,
         members=tuple(_load_member(engine, member) for member in members),
-        rule=rule,
+        rule=choice.rule,
+        weights=choice.weights,
+        temperatures=choice.temperatures,
+        factors=choice.factors,
         metric=study.contract.metric,
         contract_hash=study.contract.hash,
         muster_version=version("muster"),
@@ -108,27 +104,6 @@ def _load_member(engine: Engine, candidate: Candidate) -> Member:
         )
     folds = tuple(blobs.get(engine, sha) for sha in shas)
     return Member(candidate.number, FoldModel.from_bytes(folds[0]).config, folds)
-
-
-def _weights(known: dict[str, str], study: Study) -> dict[str, str]:
-    """The fold models' blobs, or nothing unless every fold is there."""
-    wanted = [f"fold{fold}" for fold in range(max(study.contract.folds) + 1)]
-    return {name: known[name] for name in wanted} if set(wanted) <= known.keys() else {}
-
-
-def _blob_names(engine: Engine, study: Study) -> dict[int, dict[str, str]]:
-    def verb(connection: Connection) -> dict[int, dict[str, str]]:
-        rows = connection.execute(
-            select(trials.c.number, trial_blobs.c.name, trial_blobs.c.sha)
-            .join_from(trials, trial_blobs, trials.c.trial_id == trial_blobs.c.trial_id)
-            .where(trials.c.study_id == study.study_id)
-        )
-        names: defaultdict[int, dict[str, str]] = defaultdict(dict)
-        for number, name, sha in rows:
-            names[number][name] = sha
-        return dict(names)
-
-    return transact(engine, verb, read_only=True)
 
 
 def _attributes(engine: Engine, study: Study) -> dict[int, dict[str, Any]]:

@@ -51,6 +51,9 @@ class Predictor:
         return vote(
             np.stack([self._member(folds, dataset, chosen) for folds in self.members]),
             rule=self.bundle.rule,
+            weights=self.bundle.weights,
+            temperatures=self.bundle.temperatures,
+            factors=self.bundle.factors,
         )
 
     def predict(

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from muster.data.dataset import Dataset
+from muster.selection import Choice
 from muster.voting import decide
 from muster_ensemble import figures
 from muster_ensemble.figures import Figure, Part, TrialPoint
@@ -40,7 +41,7 @@ def write_report(
     dataset: Dataset,
     summary: Mapping[str, Any],
     members: Sequence[Candidate],
-    rule: str,
+    choice: Choice,
     metric: str,
     direction: str,
     trials: Sequence[TrialPoint],
@@ -48,11 +49,12 @@ def write_report(
     importance_reason: str | None = None,
     predict_command: str = "muster predict bundle INPUT --out predictions.csv",
 ) -> None:
-    """Write the page whole. summary: what summarise gave.
+    """Write the page whole. summary: what summarise gave. choice: how the members vote.
 
     importance: share of each parameter, or empty with importance_reason saying why.
     """
-    parts = _parts(dataset, members, rule)
+    rule = choice.rule
+    parts = _parts(dataset, members, choice)
     has_test = len(parts) > 1
     columns = list(COLUMNS) if has_test else list(COLUMNS)[:2]
     classes = dataset.schema.classes
@@ -98,8 +100,8 @@ def _environment() -> Environment:
     )
 
 
-def _parts(dataset: Dataset, members: Sequence[Candidate], rule: str) -> list[Part]:
-    oof, test = ensemble_scores(dataset, members, rule)
+def _parts(dataset: Dataset, members: Sequence[Candidate], choice: Choice) -> list[Part]:
+    oof, test = ensemble_scores(dataset, members, choice)
     train, known = dataset.train_index, labelled_test(dataset)
     parts = [Part("out-of-fold", dataset.labels[train], decide(oof[train]))]
     if known.any():

@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from muster.data.dataset import UNLABELLED, Dataset
 from muster.metrics import score
-from muster.voting import vote
-from muster_ensemble.select import Candidate, rank
+from muster.selection import Choice
+from muster_ensemble.estimate import SINGLE, Estimate, Outcome, as_plain
+from muster_ensemble.ledger import Ledger
+from muster_ensemble.select import Candidate
 
 DRAWS = 200
 SEED = 0
@@ -21,38 +23,43 @@ Figures = dict[str, float | None]
 
 def summarise(
     dataset: Dataset,
-    candidates: Sequence[Candidate],
+    best: Candidate,
     members: Sequence[Candidate],
-    rule: str,
+    ledger: Ledger,
+    outcome: Outcome,
     *,
-    direction: str,
     trials: int,
     seconds: float,
 ) -> dict[str, Any]:
     """What summary.json holds; test figures are None where the test part has no labels.
 
     random_guess: expected score of drawing each label by the class frequencies of the training
-    part, the mean of 200 draws from a fixed seed. best_single: the best of candidates by value.
-    The out-of-fold figures of best_single and ensemble also chose them, so they flatter a little.
+    part, the mean of 200 draws from a fixed seed. best: the best single trial. members: in the
+    order of the outcome's. The oof figures of best_single and ensemble also chose them, so they
+    flatter; the nested ones chose nothing. A guess chooses nothing either.
     """
-    best = rank(candidates, direction=direction)[0]
+    guess = random_guess(dataset)
+    single = _figures(dataset, best.oof, best.test)
+    ensemble = _figures(dataset, *ensemble_scores(dataset, members, outcome.choice))
     return {
-        "random_guess": random_guess(dataset),
-        "best_single": _figures(dataset, best.oof, best.test),
-        "ensemble": _figures(dataset, *ensemble_scores(dataset, members, rule)),
+        "random_guess": guess
+        | {"nested_macro_f1": guess["oof_macro_f1"], "nested_accuracy": guess["oof_accuracy"]},
+        "best_single": single | _nested(outcome.estimates[SINGLE]),
+        "ensemble": ensemble | _nested(outcome.estimate),
+        **as_plain(ledger, outcome),
         "trials": trials,
         "seconds": round(seconds, 1),
     }
 
 
 def ensemble_scores(
-    dataset: Dataset, members: Sequence[Candidate], rule: str
+    dataset: Dataset, members: Sequence[Candidate], choice: Choice
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The vote's scores: (sequences, classes), NaN outside the training part; (test, classes)."""
     train = dataset.train_index
     oof = np.full(members[0].oof.shape, np.nan)
-    oof[train] = vote(np.stack([member.oof[train] for member in members]), rule=rule)
-    return oof, vote(np.stack([member.test for member in members]), rule=rule)
+    oof[train] = choice.vote(np.stack([member.oof[train] for member in members]))
+    return oof, choice.vote(np.stack([member.test for member in members]))
 
 
 def random_guess(dataset: Dataset) -> Figures:
@@ -99,6 +106,13 @@ def _figures(
         "oof_accuracy": of("accuracy", train_labels, oof[dataset.train_index]),
         "test_macro_f1": of("macro_f1", test_labels, known),
         "test_accuracy": of("accuracy", test_labels, known),
+    }
+
+
+def _nested(estimate: Estimate) -> Figures:
+    return {
+        "nested_macro_f1": estimate.nested_macro_f1,
+        "nested_accuracy": estimate.nested_accuracy,
     }
 
 

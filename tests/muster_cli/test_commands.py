@@ -196,6 +196,34 @@ def test_ensemble_votes_again_and_prints_its_summary(finished: Finished, tmp_pat
     ).read_bytes()
 
 
+def test_a_dry_run_tries_a_rule_within_limits_and_writes_nothing(
+    finished: Finished, tmp_path: Path
+) -> None:
+    limits = (
+        "--members",
+        "2",
+        "--per-architecture",
+        "1",
+        "--min-disagreement",
+        "0",
+        "--max-q",
+        "1",
+    )
+    command = ("ensemble", "space", "--dry-run", "--rule", "auto", *limits, "--json", *finished.db)
+    said = done(*command, folder=tmp_path)
+    told = json.loads(said[said.index("{") :])
+    assert set(told["estimates"]) == {
+        "single", "majority", "soft", "weighted", "greedy", "auto",
+    }  # fmt: skip
+    assert told["rule"] in told["estimates"]
+    assert 1 <= len(told["members"]) <= 2
+    assert "95 % interval" in said
+    assert not (tmp_path / "runs").exists()
+    refused = muster("ensemble", "space", "--max-q", "7", *finished.db, folder=tmp_path)
+    assert refused.returncode == 2
+    assert "limits of the ensemble: a Q statistic of 7.0" in refused.stderr
+
+
 def test_unknown_study_is_the_users_input(finished: Finished) -> None:
     refused = muster("study", "show", "nope", *finished.db, folder=finished.folder)
     assert refused.returncode == 2

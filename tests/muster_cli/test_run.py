@@ -14,14 +14,16 @@ from muster_db.study import open_study, progress
 
 ROWS = ("random_guess", "best_single", "ensemble")
 FIGURES = {"oof_macro_f1", "oof_accuracy", "test_macro_f1", "test_accuracy"}
+NESTED = {"nested_macro_f1", "nested_accuracy"}
 LONG_SPACE = SPACE.replace("epochs = 3", "epochs = 100000")
 
 
 def test_run_leaves_summary_predictions_report_and_bundle(finished: Finished) -> None:
     out = finished.folder / "out"
     summary = json.loads((out / "summary.json").read_text())
-    assert set(summary) == {*ROWS, "trials", "seconds"}
-    assert all(set(summary[row]) == FIGURES for row in ROWS)
+    assert set(summary) == {*ROWS, "rule", "members", "estimates", "trials", "seconds"}
+    assert all(set(summary[row]) == FIGURES | NESTED for row in ROWS)
+    assert summary["ensemble"]["oof_macro_f1"] >= summary["best_single"]["oof_macro_f1"]
     assert summary["trials"] == 5
     with (out / "predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -83,6 +85,9 @@ def test_another_contract_under_the_same_name_is_refused_with_what_differs(
 
 def test_unknown_metric_sampler_and_pruner_are_named_at_once(tmp_path: Path) -> None:
     write_example(tmp_path)
+    loud = muster(*RUN, "--rule", "loudest", folder=tmp_path)
+    assert loud.returncode == 2
+    assert "unknown voting rule 'loudest'; take one of auto, single" in loud.stderr
     wrong = ("--metric", "f2", "--sampler", "dice", "--pruner", "axe")
     refused = muster(*RUN, *wrong, folder=tmp_path)
     assert refused.returncode == 2

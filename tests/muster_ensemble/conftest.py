@@ -16,6 +16,7 @@ from muster.data.preprocess import Preprocessor
 from muster.data.readers import read_dataset
 from muster.fold_model import FoldModel, input_shape, make_model
 from muster_ensemble.bundle import Bundle, Member
+from muster_ensemble.ledger import Ledger, Truth
 from muster_ensemble.select import Candidate
 
 DESCRIPTION = {
@@ -126,3 +127,17 @@ def candidates(walks: Dataset) -> list[Candidate]:
             )
         )
     return found
+
+
+@pytest.fixture
+def ledger(walks: Dataset, candidates: list[Candidate]) -> Ledger:
+    """The same trials' out-of-fold predictions over three folds."""
+    train = walks.train_index
+    return Ledger(
+        numbers=tuple(candidate.number for candidate in candidates),
+        architectures=tuple(candidate.architecture for candidate in candidates),
+        probabilities=np.stack([candidate.oof[train] for candidate in candidates]),
+        exportable=np.ones(len(candidates), dtype=bool),
+        truth=Truth(train, walks.labels[train], np.arange(len(train)) // 3 % 3, None),
+        metric="macro_f1",
+    )

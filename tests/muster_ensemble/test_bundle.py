@@ -125,9 +125,59 @@ def test_a_newer_format_an_unknown_rule_and_lost_members_say_what_to_do(folder: 
     reseal(folder, lambda content: content.update(rule="soft", members=[4, 5]))
     with pytest.raises(UserError, match=r"members/5/config\.json: missing"):
         read_bundle(folder)
-    reseal(folder, lambda content: content.update(format=2))
-    with pytest.raises(UserError, match="bundle format 2, this muster reads up to 1; upgrade"):
+    reseal(folder, lambda content: content.update(format=3))
+    with pytest.raises(UserError, match="bundle format 3, this muster reads up to 2; upgrade"):
         read_bundle(folder)
+
+
+def test_how_the_members_vote_is_kept(bundle: Bundle, tmp_path: Path) -> None:
+    voting = replace(
+        bundle,
+        rule="greedy",
+        weights=(0.5, 0.25, 0.25),
+        temperatures=(1.5, 1.0, 0.7),
+        factors=(1.0, 2.0, 0.5),
+    )
+    write_bundle(tmp_path / "bundle", voting)
+    assert read_bundle(tmp_path / "bundle") == voting
+
+
+def test_a_bundle_of_format_1_is_read_as_it_was_written(bundle: Bundle, folder: Path) -> None:
+    place = folder / "manifest.json"
+    content = json.loads(place.read_text())
+    for name in ("weights", "temperatures", "factors", "digest"):
+        del content[name]
+    content["format"] = 1
+    plain = json.dumps(content, sort_keys=True).encode()
+    place.write_text(json.dumps(content | {"digest": hashlib.sha256(plain).hexdigest()}))
+    assert read_bundle(folder) == bundle
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"weights": [1.0]}, "its weights are not one a member"),
+        ({"weights": [0.0, 0.0, 0.0]}, "its weights sum to 0"),
+        ({"temperatures": [1.0, 2.0]}, "its temperatures are not one a member"),
+        ({"factors": [1.0]}, "its factors are not one a class"),
+    ],
+    ids=["weights", "nobody", "temperatures", "factors"],
+)
+def test_a_vote_that_does_not_fit_the_members_is_refused(
+    folder: Path, change: dict[str, Any], message: str
+) -> None:
+    reseal(folder, lambda content: content.update(change))
+    with pytest.raises(UserError, match=message):
+        read_bundle(folder)
+
+
+def test_numbers_of_a_vote_that_are_none_are_refused(folder: Path) -> None:
+    place = folder / "manifest.json"
+    content = json.loads(place.read_text())
+    for wrong in (float("nan"), float("inf"), -1.0):
+        place.write_text(json.dumps(content | {"weights": [wrong, 1.0, 1.0]}))
+        with pytest.raises(UserError, match=r"manifest\.json: weights\.0: .*copy the bundle"):
+            read_bundle(folder)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"format": 1}', "\x00"])

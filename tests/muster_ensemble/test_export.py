@@ -11,18 +11,20 @@ import pytest
 from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
-from sqlalchemy import Engine
+from sqlalchemy import Engine, delete
 
 from muster.data.dataset import Dataset
 from muster.errors import UserError
+from muster.selection import Choice
 from muster_db import blobs, schema, trials
 from muster_db.engine import connect
 from muster_db.records import Proposal
 from muster_db.study import Study
+from muster_db.tables import trial_blobs
 from muster_ensemble.bundle import Bundle, Member, read_bundle, write_bundle
-from muster_ensemble.export import history, load_candidates, load_trials, make_bundle
+from muster_ensemble.export import history, load_candidates, make_bundle
+from muster_ensemble.ledger import load_trials
 from muster_ensemble.predict import load
-from muster_ensemble.select import choose
 from samples import make_study, take
 
 SPACE = {
@@ -64,7 +66,7 @@ def tell(engine: Engine, study: Study, walks: Dataset, *, value: float, member: 
         },
     )
     held = take(engine, study, propose=lambda: proposal)
-    oof = np.full((len(walks), 3), 1 / 3)
+    oof = value * np.eye(3)[walks.labels] + (1 - value) / 3
     oof[walks.test_index] = np.nan
     parts = {
         "oof": npy(oof),
@@ -98,8 +100,8 @@ def test_a_study_becomes_a_bundle_that_predicts(
         (2, 0.7, "complete"),
         (3, None, "pruned"),
     ]
-    candidates = load_candidates(engine, study, trials=told)
-    assert [c.number for c in candidates] == [0, 1, 2]
+    candidates = load_candidates(engine, study, (2, 0), trials=told)
+    assert sorted(candidates) == [0, 2]
     first = candidates[0]
     assert (first.architecture, first.seconds, first.fold_scores) == ("cnn", 2.5, (0.4, 0.6))
     assert first.config.learning_rate == pytest.approx(0.0015)
@@ -107,24 +109,29 @@ def test_a_study_becomes_a_bundle_that_predicts(
     assert first.oof.dtype == np.float32
     assert first.curves[0]["score"] == 0.5
 
-    chosen = choose(candidates, direction="maximize")
-    made = make_bundle(engine, study, chosen, rule="majority")
+    choice = Choice("soft", (2, 0), (0.7, 0.3), (0.9, 1.2), (1.0, 1.5, 1.0))
+    made = make_bundle(engine, study, [candidates[2], candidates[0]], choice=choice)
+    assert (made.rule, made.weights) == ("soft", (0.7, 0.3))
+    assert (made.temperatures, made.factors) == ((0.9, 1.2), (1.0, 1.5, 1.0))
     write_bundle(tmp_path / "bundle", made)
     assert read_bundle(tmp_path / "bundle") == made
     assert made.contract_hash == study.contract.hash
-    assert [m.config for m in made.members] == [by_name[n].config for n in ("gru", "lstm", "cnn")]
+    assert [m.config for m in made.members] == [by_name[n].config for n in ("lstm", "cnn")]
     assert load(tmp_path / "bundle").predict_proba(walks).shape == (len(walks), 3)
 
 
-def test_trials_whose_weights_were_collected_are_candidates_but_no_members(
+def test_a_member_whose_weights_or_predictions_are_gone_is_named(
     engine: Engine, study: Study, walks: Dataset, bundle: Bundle
 ) -> None:
     for position, member in enumerate(bundle.members):
         tell(engine, study, walks, value=0.5 + position / 10, member=member)
     blobs.keep_best_weights(engine, study, keep=1)
-    candidates = load_candidates(engine, study)
-    assert [len(c.weights) for c in candidates] == [0, 0, 2]
-    with pytest.raises(UserError, match="completed trials with their weights, there is 1"):
-        choose(candidates, direction="maximize")
+    told = load_trials(engine, study)
+    candidates = load_candidates(engine, study, (0, 2), trials=told)
+    assert [len(candidates[n].weights) for n in (0, 2)] == [0, 2]
     with pytest.raises(UserError, match="trial 0: its weights were collected"):
-        make_bundle(engine, study, candidates, rule="majority")
+        make_bundle(engine, study, [candidates[0]], choice=Choice("soft", (0,), (1.0,)))
+    with engine.begin() as connection:
+        connection.execute(delete(trial_blobs).where(trial_blobs.c.name == "curves"))
+    with pytest.raises(UserError, match="trial 2 lacks its predictions or curves"):
+        load_candidates(engine, study, (2,), trials=told)

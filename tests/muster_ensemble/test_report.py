@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 
 from muster.data.dataset import Dataset
+from muster.selection import Choice
+from muster_ensemble.estimate import decide_and_estimate
 from muster_ensemble.figures import TrialPoint
+from muster_ensemble.ledger import Ledger, Truth
 from muster_ensemble.report import write_report
 from muster_ensemble.select import Candidate
 from muster_ensemble.summary import summarise
@@ -30,15 +33,25 @@ def page_of(path: Path, dataset: Dataset, members: list[Candidate], **changes: A
         "metric": "macro_f1",
         "importance": {"learning_rate": 0.7, "dropout": 0.3},
     }
-    summary = summarise(
-        dataset, members, members, "majority", direction="maximize", trials=4, seconds=75
+    train = dataset.train_index
+    ledger = Ledger(
+        numbers=tuple(member.number for member in members),
+        architectures=tuple(member.architecture for member in members),
+        probabilities=np.stack([member.oof[train] for member in members]),
+        exportable=np.ones(len(members), dtype=bool),
+        truth=Truth(train, dataset.labels[train], np.arange(len(train)) // 3 % 3, None),
+        metric="macro_f1",
     )
+    share = 1 / len(members)
+    choice = Choice("majority", tuple(range(len(members))), (share,) * len(members))
+    outcome = replace(decide_and_estimate(ledger), choice=choice)
+    summary = summarise(dataset, members[0], members, ledger, outcome, trials=4, seconds=75)
     write_report(
         path / "report.html",
         dataset=dataset,
         summary=summary,
         members=members,
-        rule="majority",
+        choice=choice,
         direction="maximize",
         trials=TRIALS,
         **(given | changes),
