@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import Engine
+
 from muster.data.dataset import Dataset
 from muster.data.folds import make_folds
 from muster.errors import UserError
 from muster.metrics import METRICS
 from muster.spelling import known_names
 from muster_cli.console import progress
+from muster_db import warm
 from muster_db.limits import Limits
 from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
@@ -72,7 +75,17 @@ def make_contract(
         pruner=terms.pruner,
         steps_per_fold=space.max_epochs + 1,
         code_version=version("muster"),
+        try_first=space.try_first,
     )
+
+
+def warmed(engine: Engine, contract: Contract, wanted: str | None, *, space: Space) -> Contract:
+    """The contract with what --warm-start names, if anything. Raises UserError."""
+    if wanted is None:
+        return contract
+    best = warm.warm_start(engine, wanted, suggest=space.suggest, known=contract.try_first)
+    progress.print(f"warm start from {wanted}: {len(best)} tried first")
+    return contract.model_copy(update={"warm_start": best})
 
 
 def make_limits(time_limit: str | None, patience: int | None) -> Limits:

@@ -29,6 +29,8 @@ def find(engine: Engine, name: str, contract: Contract, *, db_option: str) -> St
     known = studies.list_studies(engine, name)
     if not known:
         return None
+    # What a study was begun with stays, whatever has become of the study that it came from.
+    contract = contract.model_copy(update={"warm_start": known[0].contract.warm_start})
     differing = differences(known[0].contract, contract)
     if differing:
         delete = " ".join(["muster study delete", shlex.quote(name), db_option]).strip()

@@ -42,6 +42,10 @@ Folds = Annotated[int, typer.Option("--folds", help="Folds of the cross-validati
 Metric = Annotated[str, typer.Option("--metric", help=f"A trial's value: {', '.join(METRICS)}.")]
 Seed = Annotated[int, typer.Option("--seed", help="Decides folds, sampling and training.")]
 Sampler = Annotated[str, typer.Option("--sampler", help=f"One of {', '.join(SAMPLERS)}.")]
+WarmStart = Annotated[
+    str | None,
+    typer.Option("--warm-start", help="Begin with the best 10 of an earlier study; NAME:N for N."),
+]
 Pruner = Annotated[str, typer.Option("--pruner", help=f"One of {', '.join(PRUNERS)}.")]
 Patience = Annotated[
     int | None,

@@ -14,7 +14,7 @@ from muster.errors import UserError
 from muster.settings import Settings
 from muster_cli import going_on, processes
 from muster_cli.console import progress
-from muster_cli.contract import Terms, make_contract, make_limits
+from muster_cli.contract import Terms, make_contract, make_limits, warmed
 from muster_cli.data import read
 from muster_cli.ensemble import MAJORITY, Rule, vote
 from muster_cli.options import (
@@ -28,6 +28,7 @@ from muster_cli.options import (
     Seed,
     SpaceFile,
     TimeLimit,
+    WarmStart,
     make_database,
     settings_for,
 )
@@ -67,6 +68,7 @@ def run(
     seed: Seed = 0,
     sampler: Sampler = "tpe",
     pruner: Pruner = "median",
+    warm_start: WarmStart = None,
     patience: Patience = None,
     time_limit: TimeLimit = None,
     rule: Rule = MAJORITY,
@@ -99,6 +101,8 @@ def run(
     settings, db_option = _with_database(settings, db, out)
     engine = make_database(settings)
     known = going_on.find(engine, name, contract, db_option=db_option)
+    if known is None:
+        contract = warmed(engine, contract, warm_start, space=searched)
     datasets.store(engine, data)
     if known is None:
         study = create_study(

@@ -9,7 +9,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from muster_cli.console import print_json, results
-from muster_cli.contract import Terms, limits_in_words, make_contract, make_limits
+from muster_cli.contract import Terms, limits_in_words, make_contract, make_limits, warmed
 from muster_cli.options import (
     Db,
     Folds,
@@ -22,6 +22,7 @@ from muster_cli.options import (
     SpaceFile,
     StudyName,
     TimeLimit,
+    WarmStart,
     open_database,
     open_or_make,
     settings_for,
@@ -43,6 +44,7 @@ def create(
     seed: Seed = 0,
     sampler: Sampler = "tpe",
     pruner: Pruner = "median",
+    warm_start: WarmStart = None,
     patience: Patience = None,
     time_limit: TimeLimit = None,
     priority: Annotated[int, typer.Option("--priority", help="Higher is served first.")] = 0,
@@ -69,6 +71,7 @@ def create(
     dataset = datasets.fetch(engine, fingerprint, cache=settings.cache_dir)
     terms = Terms(folds, metric, seed, sampler, pruner)
     contract = make_contract(dataset, fingerprint, searched, terms, trials=trials)
+    contract = warmed(engine, contract, warm_start, space=searched)
     study.create_study(
         engine,
         name=name,
@@ -130,6 +133,7 @@ def show(name: StudyName, db: Db = None, json: Json = False) -> None:
         "sampler": contract.sampler,
         "pruner": contract.pruner,
         "seed": contract.seed,
+        "tried_first": list(contract.first),
         "code_version": contract.code_version,
         "contract_hash": contract.hash,
         "limits": {"seconds": found.limits.seconds, "patience": found.limits.patience},

@@ -13,8 +13,9 @@ from pydantic.fields import FieldInfo
 from muster import losses, models
 from muster.config import TrialConfig
 from muster.errors import UserError
+from muster.first import parse_first
 from muster.spelling import known_names
-from muster.tunable import Choices, Fixed, Range, Setting, Table, Trial
+from muster.tunable import Choices, Fixed, Range, Scalar, Setting, Table, Trial
 
 # seed: a trial's seed comes from the study's, so that one seed decides everything.
 NOT_SEARCHED = frozenset({"seed"})
@@ -22,13 +23,17 @@ TABLES = {"architecture": models, "loss": losses}
 
 
 class Space(BaseModel):
-    """A validated search space; source is the file's content as plain data."""
+    """A validated search space; source is the file's content as plain data.
+
+    try_first: configurations to begin with, by dotted names; what they leave out is drawn.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     source: dict[str, Any]
     settings: dict[str, Setting]
     tables: dict[str, Table]
+    try_first: tuple[dict[str, Scalar], ...] = ()
 
     def suggest(self, trial: Trial) -> TrialConfig:
         """Draw one configuration; parameters are named by their dotted path."""
@@ -63,7 +68,9 @@ def load_space(path: Path) -> Space:
 def parse_space(source: Mapping[str, Any], *, place: str) -> Space:
     """Check plain data as load_space does; place is named in the messages."""
     problems = [
-        f"[{key}]: unknown table; only [space] is known" for key in source if key != "space"
+        f"[{key}]: unknown table; [space] and [[try_first]] are known"
+        for key in source
+        if key not in {"space", "try_first"}
     ]
     body = source.get("space")
     if not isinstance(body, dict):
@@ -89,9 +96,16 @@ def parse_space(source: Mapping[str, Any], *, place: str) -> Space:
         problems.append(
             f"[space.architecture] is missing; choose from {', '.join(models.ARCHITECTURES)}"
         )
+    # Against a space with problems of its own, each entry would seem to have some.
+    first, found = (
+        ([], [])
+        if problems
+        else parse_first(source.get("try_first", []), settings=settings, tables=tables)
+    )
+    problems += found
     if problems:
         raise UserError(f"{place}: {len(problems)} problem(s):\n  " + "\n  ".join(problems))
-    return Space(source=dict(source), settings=settings, tables=tables)
+    return Space(source=dict(source), settings=settings, tables=tables, try_first=tuple(first))
 
 
 def _setting(where: str, value: object) -> tuple[Setting | None, list[str]]:

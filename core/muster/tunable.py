@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from muster.config import Choice
 
 Scalar = bool | int | float | str
+# 0.1 + 0.2 is a multiple of 0.1 for those who write files.
+STEP_TOLERANCE = 1e-6
 
 
 class Trial(Protocol):
@@ -51,10 +53,30 @@ class Range(BaseModel):
     def ends(self) -> tuple[Scalar, ...]:
         return (self.low, self.high)
 
+    @property
+    def is_integer(self) -> bool:
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+    def contains(self, value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if self.is_integer and not isinstance(value, int):
+            return False
+        steps = (value - self.low) / self.step if self.step else 0.0
+        return self.low <= value <= self.high and abs(steps - round(steps)) < STEP_TOLERANCE
+
+    def cast(self, value: Any) -> Scalar:
+        return int(value) if self.is_integer else float(value)
+
+    def as_words(self) -> str:
+        kind = "an integer" if self.is_integer else "a number"
+        step = f" in steps of {self.step}" if self.step else ""
+        return f"must be {kind} from {self.low} to {self.high}{step}"
+
     def suggest(self, name: str, trial: Trial) -> Scalar:
-        if isinstance(self.low, int) and isinstance(self.high, int):
+        if self.is_integer:
             return trial.suggest_int(
-                name, self.low, self.high, step=int(self.step or 1), log=self.log
+                name, int(self.low), int(self.high), step=int(self.step or 1), log=self.log
             )
         return trial.suggest_float(
             name, float(self.low), float(self.high), step=self.step, log=self.log
@@ -79,6 +101,17 @@ class Choices(BaseModel):
     def ends(self) -> tuple[Scalar, ...]:
         return tuple(self.choices)
 
+    def contains(self, value: object) -> bool:
+        # 1 and True are equal, but not the same choice.
+        return (type(value), value) in {(type(choice), choice) for choice in self.choices}
+
+    def cast(self, value: Any) -> Scalar:
+        found: Scalar = value
+        return found
+
+    def as_words(self) -> str:
+        return f"must be one of {', '.join(map(repr, self.choices))}"
+
     def suggest(self, name: str, trial: Trial) -> Scalar:
         value: Scalar = trial.suggest_categorical(name, self.choices)
         return value
@@ -94,6 +127,15 @@ class Fixed(BaseModel):
     def ends(self) -> tuple[Scalar, ...]:
         return (self.value,)
 
+    def contains(self, value: object) -> bool:
+        return value == self.value
+
+    def cast(self, value: Any) -> Scalar:
+        return self.value
+
+    def as_words(self) -> str:
+        return f"[space] fixes it at {self.value!r}; drop it here, or make it tunable there"
+
     def suggest(self, name: str, trial: Trial) -> Scalar:
         return self.value
 
@@ -108,6 +150,10 @@ class Table(BaseModel):
 
     choose: list[str]
     options: dict[str, dict[str, Setting]]
+
+    def as_choices(self) -> Choices:
+        """What there is to choose from."""
+        return Choices(choices=list(self.choose))
 
     def suggest(self, name: str, trial: Trial) -> Choice:
         chosen = self.choose[0]

@@ -17,7 +17,8 @@ from muster_db.records import Proposal
 from muster_db.study import OPEN, Study, StudyProgress, read_progress, study_row
 from muster_db.tables import studies, trials
 
-# Proposals that another worker took a moment earlier; each is drawn again from fresh news.
+# Proposals that another worker took a moment earlier; so many are drawn again from fresh news
+# before a configuration may be one that was tried.
 REDRAWS = 20
 
 
@@ -65,13 +66,12 @@ def claim(
     state = leases.RESERVED if ahead else leases.RUNNING
     claimant = _Claimant(study, worker_id, lease_seconds, uuid.uuid4().hex, state)
     found = _take_left(engine, claimant)
-    for redraw in range(REDRAWS):
-        if found is not None:
-            return found
+    redraws = 0
+    # Each proposal that is refused is another worker's claim: this ends with the budget at last.
+    while found is None:
         proposal = propose()
-        found = _take_new(engine, claimant, proposal, may_repeat=redraw == REDRAWS - 1)
-    if found is None:
-        raise RuntimeError("the last redraw may repeat, so it always finds")
+        found = _take_new(engine, claimant, proposal, may_repeat=redraws >= REDRAWS)
+        redraws += 1
     return found
 
 
@@ -205,7 +205,8 @@ def _insert(
     # The study's row is locked from here to the commit: nobody else takes a number meanwhile.
     row = study_row(connection, study)
     number = row.claimed - 1
-    if not may_repeat and _is_known(connection, study.study_id, proposal.hash):
+    is_misplaced = proposal.only_for not in (None, number)
+    if is_misplaced or (not may_repeat and _is_known(connection, study.study_id, proposal.hash)):
         connection.execute(
             update(studies)
             .where(studies.c.study_id == study.study_id)

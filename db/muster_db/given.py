@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from optuna.distributions import BaseDistribution
-from optuna.samplers import BaseSampler
+from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
@@ -28,10 +28,11 @@ class IndependentSampler(BaseSampler):
 
 
 class GivenSampler(IndependentSampler):
-    """Answers with the values it holds."""
+    """Answers with the values it holds, and draws what else is asked for at random."""
 
-    def __init__(self, params: Mapping[str, Any]) -> None:
+    def __init__(self, params: Mapping[str, Any], *, seed: int) -> None:
         self._params = params
+        self._random = RandomSampler(seed=seed)
 
     def sample_independent(
         self,
@@ -41,4 +42,6 @@ class GivenSampler(IndependentSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """The value of that name."""
-        return self._params[param_name]
+        if param_name in self._params:
+            return self._params[param_name]
+        return self._random.sample_independent(study, trial, param_name, param_distribution)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from threading import Lock
 from typing import Any
 
@@ -78,38 +79,50 @@ class Mirror:
     def propose(self, suggest: Callable[[Any], Any], *, worker_ordinal: int) -> Proposal:
         """Draw the next configuration from fresh news; suggest asks a trial for its parameters.
 
-        The draw follows from the study's seed, the next number, the worker's ordinal and the
-        trials known. No configuration comes twice while another is found. Raises Unavailable.
+        The first trials have the contract's first configurations. A draw follows from the study's
+        seed, the next number, the worker's ordinal and the trials known. No configuration comes
+        twice while another is found. Raises Unavailable.
         """
         self.refresh()
-        makers = [SAMPLERS[self._study.contract.sampler]] * SAMPLER_DRAWS
+        contract = self._study.contract
+        makers = [SAMPLERS[contract.sampler]] * SAMPLER_DRAWS
         makers += [random] * RANDOM_DRAWS + [grid]
         with self._lock:
+            number = len(self._history)
+            given = contract.first[number] if number < len(contract.first) else {}
+            only_for = number if given else None
             if self._walk is None or self._walk.suggest != suggest:
                 self._walk = Walk(suggest)
             proposal: Proposal | None = None
             for redraw, maker in enumerate(makers):
                 draw = Draw(
-                    study_seed=self._study.contract.seed,
-                    number=len(self._history),
+                    study_seed=contract.seed,
+                    number=number,
                     ordinal=worker_ordinal,
                     redraw=redraw,
                     walk=self._walk,
                     history=self._history,
-                    is_larger_better=self._study.contract.direction == "maximize",
+                    first=len(contract.first),
+                    is_larger_better=contract.direction == "maximize",
                 )
-                proposal = self._draw(suggest, maker(draw))
+                drawn = self._draw(suggest, maker(draw), given)
+                proposal = replace(drawn, only_for=only_for)
                 if not self._history.is_known(proposal.hash):
                     return proposal
         if proposal is None:
             raise RuntimeError("no sampler was asked")
-        return Proposal(proposal.params, proposal.distributions, is_repeat=True)
+        return replace(proposal, is_repeat=True)
 
     def _draw(
-        self, suggest: Callable[[Any], Any], sampler: optuna.samplers.BaseSampler
+        self,
+        suggest: Callable[[Any], Any],
+        sampler: optuna.samplers.BaseSampler,
+        given: Mapping[str, Any],
     ) -> Proposal:
         study = optuna.Study(NAME, self._storage, sampler=sampler)
         number = self._storage.create_new_trial(STUDY_ID)
+        # Optuna's own way of asking for values, which no sampler is asked for then.
+        self._storage.set_trial_system_attr(number, "fixed_params", dict(given))
         suggest(Trial(study, number))
         drawn = self._storage.get_trial(number)
         return Proposal(dict(drawn.params), dict(drawn.distributions))

@@ -36,11 +36,15 @@ ATTRIBUTE_BYTES = 65_535
 
 @dataclass(frozen=True)
 class Proposal:
-    """A configuration to try. is_repeat: nothing new is left, so it may be one tried before."""
+    """A configuration to try. is_repeat: nothing new is left, so it may be one tried before.
+
+    only_for: the trial's number that it is meant for; under another it must not be claimed.
+    """
 
     params: dict[str, Any]
     distributions: dict[str, BaseDistribution]
     is_repeat: bool = False
+    only_for: int | None = None
 
     @property
     def hash(self) -> str:

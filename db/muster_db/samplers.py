@@ -108,7 +108,7 @@ def gaussian_process(draw: Draw) -> BaseSampler:
 def grid(draw: Draw) -> BaseSampler:
     """Every combination of a finite space once, in one order; then at random."""
     untried = draw.walk.first_untried(draw.history.is_known)
-    return random(draw) if untried is None else GivenSampler(untried.params)
+    return random(draw) if untried is None else GivenSampler(untried.params, seed=draw.seed)
 
 
 SAMPLERS: Final[dict[str, Callable[[Draw], BaseSampler]]] = {

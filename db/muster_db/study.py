@@ -34,6 +34,7 @@ StudyState = Literal["open", "stopped"]
 NAME_CHARACTERS = 255
 OPEN: Final = "open"
 STOPPED: Final = "stopped"
+LATER = frozenset({"try_first", "warm_start"})
 
 
 class Contract(BaseModel):
@@ -41,6 +42,8 @@ class Contract(BaseModel):
 
     folds: (sequences,) fold numbers, -1 for what is never validated on. space: the search-space
     file's content. steps_per_fold: most epochs of a fold plus one, the fold mean's step.
+    try_first, warm_start: what the first trials have, in this order, by parameters' names; the
+    sampler draws what is left out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,11 +60,21 @@ class Contract(BaseModel):
     pruner: str = "median"
     steps_per_fold: int
     code_version: str
+    try_first: tuple[dict[str, Any], ...] = ()
+    warm_start: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def first(self) -> tuple[dict[str, Any], ...]:
+        """What the trials from number 0 on have, as far as it goes."""
+        return self.try_first + self.warm_start
 
     @property
     def canonical(self) -> str:
         """The contract as JSON, the same text for the same contract."""
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        content = self.model_dump(mode="json")
+        # Contracts of before these fields were keep their text, and so their hash.
+        content = {key: each for key, each in content.items() if each != [] or key not in LATER}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
     @property
     def hash(self) -> str:

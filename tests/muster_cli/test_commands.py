@@ -11,7 +11,13 @@ from typer.testing import CliRunner, Result
 
 from commands import SPACE, Finished, done, files_in, finish, muster, started, write_example
 from muster.errors import UserError
+from muster.space import load_space
 from muster_cli.main import app
+from muster_db.engine import connect
+from muster_db.mirror import Mirror
+from muster_db.study import open_study
+from samples import take
+from searches import tell
 
 
 @pytest.fixture
@@ -146,6 +152,25 @@ def test_a_grid_must_be_finite_and_says_when_it_ends_before_the_budget() -> None
     finite = SPACE.replace("high = 1e-2, log = true", "high = 9e-3, step = 8e-3")
     Path("space.toml").write_text(finite.replace("high = 0.3", "high = 0.0"))
     assert "6 combinations: 3 trials will repeat" in call(*grid).stderr
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_is_tried_first_comes_from_the_space_and_from_an_earlier_study() -> None:
+    ok("data", "add", "waves.toml")
+    create = ("study", "create", "--data", "waves", "--space", "space.toml", "--folds", "2")
+    ok(*create, "old")
+    engine = connect("sqlite:///muster.db")
+    mirror = Mirror(engine, old := open_study(engine, "old"))
+    space = load_space(Path("space.toml"))
+    claimed = take(engine, old, propose=lambda: mirror.propose(space.suggest, worker_ordinal=0))
+    tell(engine, claimed, 0.5)
+    engine.dispose()
+    Path("first.toml").write_text(SPACE + "[[try_first]]\ndropout = 0.125\n")
+    created = (*create[:-4], "--space", "first.toml", "--folds", "2")
+    result = call(*created, "new", "--warm-start", "old:3")
+    assert "warm start from old:3: 1 tried first" in result.stderr
+    assert ok_json("study", "show", "new")["tried_first"] == [{"dropout": 0.125}, claimed.params]
+    assert isinstance(call(*created, "newer", "--warm-start", "odd").exception, UserError)
 
 
 @pytest.mark.usefixtures("folder")
