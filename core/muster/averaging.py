@@ -14,12 +14,12 @@ from muster.samples import Batch
 
 def new_average(model: Model, config: TrialConfig) -> AveragedModel | None:
     """An average of nothing yet, or None where the configuration asks for none."""
-    return None if config.swa_start is None else AveragedModel(model)
+    return AveragedModel(model) if config.swa_start < 1.0 else None
 
 
 def take_in(average: AveragedModel | None, model: Model, config: TrialConfig, epoch: int) -> None:
     """Average this model's weights in, if the epoch, counted from 0, is late enough."""
-    if average is None or config.swa_start is None:
+    if average is None:
         return
     # The last epoch always counts, so that a short fit averages something.
     if epoch >= min(config.swa_start * config.epochs, config.epochs - 1):

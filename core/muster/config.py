@@ -30,7 +30,7 @@ class TrialConfig(BaseModel):
     mixup: both parameters of the Beta distribution, 0 none. jitter, scaling, time_warp: standard
     deviations. mirror: share of the channels whose sign is flipped.
     warmup: share of the steps in which the rate rises, of one_cycle and warmup_cosine.
-    swa_start: share of the epochs after which weights are averaged; None averages none.
+    swa_start: share of the epochs after which weights are averaged; 1 averages none.
     patience: epochs without a better loss on the holdout before a fold stops; None trains all
     epochs. holdout: the part of the training fold that is held out for it (never validation data).
     """
@@ -48,7 +48,7 @@ class TrialConfig(BaseModel):
     warmup: Share = 0.2
     plateau_factor: Share = 0.3
     plateau_patience: Annotated[int, Field(ge=0)] = 3
-    swa_start: Share | None = None
+    swa_start: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     batch_size: Annotated[int, Field(ge=1)] = 32

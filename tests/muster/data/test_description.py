@@ -9,7 +9,7 @@ from muster.data.description import load_description, parse_description
 from muster.errors import UserError
 
 
-@pytest.mark.parametrize("name", ["japanese_vowels", "heartbeat", "pirate_pain"])
+@pytest.mark.parametrize("name", ["japanese_vowels", "heartbeat", "pirate_pain", "ecg_hybrid"])
 def test_each_example_is_a_valid_dataset_file(name: str, example: Callable[[str], Path]) -> None:
     description = load_description(example(name))
     assert description.name == name
