@@ -6,13 +6,11 @@ late, or the same worker started again, proposes what any other would in its pla
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, GPSampler, RandomSampler
 
 from muster_db.cma import CmaSampler
@@ -62,9 +60,7 @@ def tpe(draw: Draw) -> BaseSampler:
 
     Running trials count as liars, so that parallel workers spread out.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return ColumnTPE(draw.seed, draw.history)
+    return ColumnTPE(draw.seed, draw.history)
 
 
 def random(draw: Draw) -> BaseSampler:

@@ -28,7 +28,9 @@ class ColumnTPE(TPESampler):
     """
 
     def __init__(self, seed: int, history: History) -> None:
-        super().__init__(seed=seed, multivariate=True, group=True, constant_liar=True)
+        super().__init__(seed=seed, multivariate=True, constant_liar=True)
+        # As an argument it warns, and warnings cannot be caught in one thread alone.
+        self._group = True
         self._history = history
         self._split: tuple[Rows, Rows] | None = None
 
