@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from muster.data.dataset import Dataset
 from muster.data.fingerprint import fingerprint
 from muster.errors import UserError
 from muster.settings import Settings
@@ -91,10 +92,7 @@ def run(
     settings = settings_for(db)
     limits = make_limits(time_limit, patience)
     data = read(dataset, data_root=data_root, settings=settings)
-    progress.print(
-        f"{data.name}: {len(data.train_index)} sequences to learn from, "
-        f"{len(data.test_index)} in the test part, {len(data.schema.classes)} classes"
-    )
+    progress.print(_in_short(data))
     terms, budget = Terms(folds, metric, seed, sampler, pruner), trials or NEW_BUDGET
     contract = make_contract(data, fingerprint(data), searched, terms, trials=budget)
     # Nothing is written before all input is found good.
@@ -120,6 +118,13 @@ def run(
     # Where this run only went on, the search took longer than the run.
     seconds = max(time.monotonic() - started, seconds_spent(engine, study))
     vote(engine, study, data, out=out, seconds=seconds, rule=rule, cache=settings.cache_dir)
+
+
+def _in_short(data: Dataset) -> str:
+    return (
+        f"{data.name}: {len(data.train_index)} sequences to learn from, "
+        f"{len(data.test_index)} in the test part, {len(data.schema.classes)} classes"
+    )
 
 
 def _with_database(settings: Settings, db: str | None, out: Path) -> tuple[Settings, str]:
