@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 
 from muster.errors import Unavailable, UserError
-from muster_db import leases, records
+from muster_db import leases, names, records
 from muster_db.clock import clock
 from muster_db.engine import transact
 from muster_db.study import Study
@@ -105,7 +105,7 @@ def keep_best_weights(engine: Engine, study: Study, *, keep: int) -> int:
             .where(
                 trials.c.study_id == study.study_id,
                 trials.c.state == leases.TOLD,
-                trial_blobs.c.name.like("fold%"),
+                trial_blobs.c.name.startswith(names.FOLD),
                 trial_blobs.c.trial_id.not_in(_best(connection, study, keep)),
             )
         ).all()
@@ -113,7 +113,7 @@ def keep_best_weights(engine: Engine, study: Study, *, keep: int) -> int:
             connection.execute(
                 delete(trial_blobs).where(
                     trial_blobs.c.trial_id.in_({row.trial_id for row in weights}),
-                    trial_blobs.c.name.like("fold%"),
+                    trial_blobs.c.name.startswith(names.FOLD),
                 )
             )
         return [row.sha for row in weights]
@@ -221,10 +221,7 @@ def _best(connection: Connection, study: Study, keep: int) -> list[int]:
             optuna_trials.c.state == TrialState.COMPLETE,
             value.is_not(None),
         )
-        .order_by(
-            value.desc() if study.contract.direction == "maximize" else value,
-            optuna_trials.c.trial_id,
-        )
+        .order_by(records.best_first(study.contract.direction), optuna_trials.c.trial_id)
         .limit(keep)
     )
     return [trial_id for (trial_id,) in rows]

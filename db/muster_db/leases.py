@@ -10,7 +10,7 @@ from typing import Any, Final
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Row, and_, delete, or_, select, update
 
-from muster_db import records
+from muster_db import names, records
 from muster_db.clock import clock
 from muster_db.tables import studies, trial_blobs, trials
 
@@ -24,8 +24,6 @@ TOLD: Final = "told"
 HELD: Final = (RESERVED, RUNNING, EXPIRED)
 TAKEABLE: Final = (EXPIRED, RELEASED)
 ENDED: Final = (RELEASED, TOLD)
-# Names of blobs that only a trial that runs needs begin so.
-CHECKPOINT: Final = "checkpoint"
 # Less than MySQL's TEXT holds, JSON's escapes included.
 ERROR_CHARACTERS: Final = 8_000
 # Of rows that were written before they kept it.
@@ -128,7 +126,7 @@ def finish(
     They are of its checkpoints, which it does not name any more.
     """
     of_checkpoints = and_(
-        trial_blobs.c.trial_id == trial_id, trial_blobs.c.name.startswith(CHECKPOINT)
+        trial_blobs.c.trial_id == trial_id, trial_blobs.c.name.startswith(names.CHECKPOINT)
     )
     dropped = connection.execute(select(trial_blobs.c.sha).where(of_checkpoints)).scalars().all()
     connection.execute(delete(trial_blobs).where(of_checkpoints))

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select, update
 
 from muster.errors import UserError
+from muster_db import records
 from muster_db.clock import now
 from muster_db.leases import TOLD
 from muster_db.tables import optuna_values, studies, trials
@@ -55,13 +56,12 @@ def _is_out_of_patience(connection: Connection, row: Row[Any], direction: str) -
     if row.patience is None:
         return False
     told = select(func.count()).where(trials.c.study_id == row.study_id, trials.c.state == TOLD)
-    value = optuna_values.c.value
     # Revisions grow with each change of a trial, so they order the tells.
     best = connection.execute(
         select(trials.c.revision)
         .join_from(trials, optuna_values, trials.c.trial_id == optuna_values.c.trial_id)
         .where(trials.c.study_id == row.study_id, trials.c.state == TOLD)
-        .order_by(value.desc() if direction == "maximize" else value, trials.c.revision)
+        .order_by(records.best_first(direction), trials.c.revision)
         .limit(1)
     ).scalar_one_or_none()
     since = told.where(trials.c.revision > max(best or 0, row.limits_from or 0))

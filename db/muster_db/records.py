@@ -17,7 +17,7 @@ from optuna.distributions import (
 )
 from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialValueModel
 from optuna.trial import TrialState
-from sqlalchemy import Connection, CursorResult, Table, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, CursorResult, Table, func, insert, select, update
 from sqlalchemy.dialects import mysql, sqlite
 
 from muster.errors import UserError
@@ -214,6 +214,12 @@ def read_values(connection: Connection, trial_ids: Sequence[int]) -> dict[int, f
         trial_id: TrialValueModel.stored_repr_to_value(stored, kind)
         for trial_id, stored, kind in rows
     }
+
+
+def best_first(direction: str) -> ColumnElement[float]:
+    """What to order Optuna's values by, so that the best of a study comes first."""
+    value = optuna_values.c.value
+    return value.desc() if direction == "maximize" else value.asc()
 
 
 def upsert(

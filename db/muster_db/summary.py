@@ -8,6 +8,7 @@ from typing import Any
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine, func, select
 
+from muster_db import records
 from muster_db.clock import clock
 from muster_db.engine import transact
 from muster_db.leases import RUNNING
@@ -95,7 +96,6 @@ def _counts(connection: Connection, study: Study) -> dict[TrialState, int]:
 
 def _best(connection: Connection, study: Study) -> tuple[float, int] | None:
     value = optuna_values.c.value
-    is_larger_better = study.contract.direction == "maximize"
     row = connection.execute(
         select(value, optuna_trials.c.number)
         .join_from(
@@ -105,7 +105,7 @@ def _best(connection: Connection, study: Study) -> tuple[float, int] | None:
             optuna_trials.c.study_id == study.study_id,
             optuna_trials.c.state == TrialState.COMPLETE,
         )
-        .order_by(value.desc() if is_larger_better else value, optuna_trials.c.number)
+        .order_by(records.best_first(study.contract.direction), optuna_trials.c.number)
         .limit(1)
     ).one_or_none()
     return None if row is None else (row[0], row[1])

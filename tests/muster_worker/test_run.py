@@ -135,7 +135,7 @@ def test_trial_worse_than_the_others_at_the_same_step_is_pruned(
 def test_failed_trial_keeps_its_traceback_and_is_told_after_the_last_attempt(
     make_study: MakeStudy, context: MakeContext, claim: Take
 ) -> None:
-    held = context(make_study(max_attempts=2, pruner="axe"))
+    held = context(make_study(budget=1, max_attempts=2, pruner="axe"))
     assert run_trial(held, claim(held), stop=Event()) == "failed"
     assert told(held)[0].state == TrialState.WAITING
     assert run_trial(held, claim(held), stop=Event()) == "failed"
