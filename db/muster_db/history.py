@@ -19,6 +19,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 Floats = NDArray[np.float64]
+Shape = tuple[tuple[str, BaseDistribution], ...]
 FIRST_ROWS: Final = 64
 # Optuna refuses trials without times, and nothing here is decided by them.
 NO_TIME: Final = datetime(1970, 1, 1)
@@ -33,7 +34,7 @@ class Row:
 
     number: int
     state: TrialState
-    distributions: tuple[tuple[str, BaseDistribution], ...]
+    distributions: Shape
     values: tuple[float, ...]
     value: float | None
     reports: Mapping[int, float]
@@ -55,7 +56,8 @@ class History:
         self._last_reports = np.full(FIRST_ROWS, np.nan)
         self._shapes = np.zeros(FIRST_ROWS, dtype=np.int32)
         self._columns: dict[str, Floats] = {}
-        self._known_shapes: dict[tuple[tuple[str, BaseDistribution], ...], int] = {}
+        self._known_shapes: dict[Shape, int] = {}
+        self._same_shapes: dict[tuple[tuple[str, int], ...], tuple[int, Shape]] = {}
         self._first_finished: dict[int, int] = {}
         self._hashes: set[bytes] = set()
         self._reporters: defaultdict[int, array[int]] = defaultdict(lambda: array("l"))
@@ -112,8 +114,7 @@ class History:
         was_finished = TrialState(int(self._states[number])).is_finished()
         self._states[number] = int(row.state)
         self._values[number] = np.nan if row.value is None else row.value
-        shape = self._known_shapes.setdefault(row.distributions, len(self._known_shapes))
-        self._shapes[number] = shape
+        self._shapes[number] = shape = self._shape_of(row.distributions)
         for (name, _), value in zip(row.distributions, row.values, strict=True):
             if name not in self._columns:
                 self._columns[name] = np.full(len(self._states), np.nan)
@@ -130,6 +131,16 @@ class History:
         """
         shapes = list(self._known_shapes)
         return [self._freeze(number, shapes[self._shapes[number]]) for number in range(self._size)]
+
+    def _shape_of(self, distributions: Shape) -> int:
+        # Distributions are shared objects mostly, and quicker told apart so than by their hashes.
+        key = tuple((name, id(each)) for name, each in distributions)
+        found = self._same_shapes.get(key)
+        if found is None:
+            shape = self._known_shapes.setdefault(distributions, len(self._known_shapes))
+            # What is kept here keeps its place in memory, and so its key.
+            self._same_shapes[key] = found = (shape, distributions)
+        return found[0]
 
     def _put_reports(self, number: int, reports: Mapping[int, float]) -> None:
         for step, value in reports.items():

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
+from optuna.trial import TrialState
+
+from muster_db.history import History, Row
+
+SHARED = FloatDistribution(0.0, 1.0)
+KIND = CategoricalDistribution(("a", "b"))
+
+
+def row(
+    number: int,
+    params: dict[str, tuple[float, BaseDistribution]],
+    *,
+    state: TrialState = TrialState.COMPLETE,
+    value: float | None = 1.0,
+    reports: dict[int, float] | None = None,
+) -> Row:
+    return Row(
+        number=number,
+        state=state,
+        distributions=tuple((name, each) for name, (_, each) in params.items()),
+        values=tuple(each for each, _ in params.values()),
+        value=value,
+        reports=reports or {},
+        params_hash=f"{number:064x}",
+    )
+
+
+def test_rows_come_back_as_they_went_in_however_many() -> None:
+    history = History()
+    for number in range(300):
+        params = {"x": (number / 300, SHARED), "kind": (float(number % 2), KIND)}
+        if number % 3 == 0:
+            params["y"] = (0.5, SHARED)
+        history.put(row(number, params, value=-number, reports={0: number, 1: number + 0.5}))
+    assert len(history) == 300
+    assert history.values.tolist() == [-number for number in range(300)]
+    assert np.flatnonzero(~np.isnan(history.column("y"))).tolist() == list(range(0, 300, 3))
+    assert np.isnan(history.column("unknown")).all()
+    numbers, values = history.reports_at(1)
+    assert values.tolist() == (numbers + 0.5).tolist()
+    frozen = history.freeze()[299]
+    assert frozen.params == {"x": 299 / 300, "kind": "b"}
+    assert (frozen.value, frozen.state, frozen.intermediate_values) == (
+        -299, TrialState.COMPLETE, {1: 299.5},
+    )  # fmt: skip
+
+
+def test_two_sets_of_names_with_the_same_ranges_stay_apart() -> None:
+    history = History()
+    history.put(row(0, {"x": (0.1, SHARED)}))
+    history.put(row(1, {"y": (0.2, SHARED)}))
+    history.put(row(2, {"x": (0.3, FloatDistribution(0.0, 1.0))}))
+    assert [trial.params for trial in history.freeze()] == [{"x": 0.1}, {"y": 0.2}, {"x": 0.3}]
+    assert [list(each) for each in history.distributions()] == [["x"], ["y"]]
+
+
+def test_a_running_trial_is_replaced_by_what_became_of_it() -> None:
+    history = History()
+    for number in range(2):
+        history.put(row(number, {"x": (0.1, SHARED)}, state=TrialState.RUNNING, value=None))
+    assert history.distributions() == []
+    told = row(1, {"x": (0.1, SHARED)}, value=2.0, reports={4: 0.5})
+    history.put(told)
+    history.put(told)
+    assert history.states.tolist() == [TrialState.RUNNING, TrialState.COMPLETE]
+    assert [each.tolist() for each in history.reports_at(4)] == [[1], [0.5]]
+    assert history.is_known(told.params_hash)
+    assert not history.is_known("f" * 64)
+    with pytest.raises(IndexError, match="trial 3 comes before trial 2"):
+        history.put(row(3, {}))
