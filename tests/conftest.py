@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,18 +34,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def mariadb() -> Iterator[Server]:
     """A server of the session's own; skips where none is installed, fails under CI=true."""
     if server_binary() is None:
         if os.environ.get("CI") == "true":
             pytest.fail(NO_SERVER)
         pytest.skip(NO_SERVER)
-    server = Server(tmp_path_factory.mktemp("mariadb"))
-    server.install()
-    try:
-        yield server
-    finally:
-        server.stop()
+    # Not below pytest's own folder: another run of pytest closes that to the server's user.
+    with tempfile.TemporaryDirectory(prefix="muster-mariadb-") as folder:
+        server = Server(Path(folder))
+        server.install()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 @pytest.fixture

@@ -81,12 +81,18 @@ def make_study(engine: Engine) -> Callable[..., Study]:
             "code_version": version("muster"),
         }
         maximum = changes.pop("max_attempts", 3)
+        priority = changes.pop("priority", 0)
         facts |= {key: changes.pop(key) for key in [*changes] if key in Contract.model_fields}
         space = {"space": SPACE | changes}
         epochs = parse_space(space, place="here").max_epochs
         contract = Contract(**facts, space=space, steps_per_fold=epochs + 1)
         return create_study(
-            engine, name=name, contract=contract, budget=budget, max_attempts=maximum
+            engine,
+            name=name,
+            contract=contract,
+            budget=budget,
+            max_attempts=maximum,
+            priority=priority,
         )
 
     return make
@@ -98,7 +104,6 @@ def context(engine: Engine, settings: Settings) -> Callable[[Study], Context]:
 
     def make(study: Study) -> Context:
         return Context(
-            engine=engine,
             study=study,
             dataset=datasets.fetch(
                 engine, study.contract.dataset_fingerprint, cache=settings.cache_dir
@@ -114,12 +119,12 @@ def context(engine: Engine, settings: Settings) -> Callable[[Study], Context]:
 
 
 @pytest.fixture
-def claim() -> Callable[..., Claim]:
+def claim(engine: Engine) -> Callable[..., Claim]:
     """Claims a trial that must be there."""
 
     def take(context: Context, *, worker_id: int = 1) -> Claim:
         found = claims.claim(
-            context.engine,
+            engine,
             context.study,
             worker_id=worker_id,
             lease_seconds=60.0,

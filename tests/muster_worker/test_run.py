@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Event
@@ -10,15 +9,16 @@ import numpy as np
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import Engine
 
-from muster.errors import DiskFull
+from attempts import attempt
 from muster.evaluation import EpochReport
 from muster.metrics import score
 from muster_db import blobs, trials
 from muster_db.claims import Claim
-from muster_db.study import Study, progress, stop_study
-from muster_worker.heartbeat import CHECKPOINT
-from muster_worker.run import Context, _persist, run_trial, steps
+from muster_db.names import CHECKPOINT
+from muster_db.study import Study
+from muster_worker.run import Context, steps
 
 MakeStudy = Callable[..., Study]
 MakeContext = Callable[[Study], Context]
@@ -37,58 +37,59 @@ class StopAfter(Event):
         return self.left < 0
 
 
-def told(context: Context) -> list[FrozenTrial]:
-    url = context.engine.url.render_as_string(hide_password=False)
+def told(engine: Engine, context: Context) -> list[FrozenTrial]:
+    url = engine.url.render_as_string(hide_password=False)
     return optuna.load_study(study_name=context.study.name, storage=url).trials
 
 
-def out_of_fold(context: Context, claim: Claim) -> str:
-    return trials.blob_names(context.engine, claim.trial_id)["oof"]
+def out_of_fold(engine: Engine, claim: Claim) -> str:
+    return trials.blob_names(engine, claim.trial_id)["oof"]
 
 
 def test_complete_trial_leaves_value_reports_attributes_and_blobs(
-    make_study: MakeStudy, context: MakeContext, claim: Take
+    engine: Engine, make_study: MakeStudy, context: MakeContext, claim: Take
 ) -> None:
     held = context(make_study())
     taken = claim(held)
-    assert run_trial(held, taken, stop=Event()) == "complete"
-    (trial,) = told(held)
+    assert attempt(engine, held, taken, stop=Event()) == "complete"
+    (trial,) = told(engine, held)
     assert trial.state == TrialState.COMPLETE
     assert 0.0 <= (trial.value or -1.0) <= 1.0
     assert sorted(trial.intermediate_values) == [0, 1, 2, 3, 4, 5, 6, 7]
     assert set(trial.user_attrs) == {"seconds", "device", "versions", "attempt", "fold_scores"}
     assert len(trial.user_attrs["fold_scores"]) == 2
-    names = trials.blob_names(held.engine, taken.trial_id)
+    names = trials.blob_names(engine, taken.trial_id)
     assert set(names) == {"oof", "test", "curves", "fold0", "fold1"}
-    stored = np.load(io.BytesIO(blobs.get(held.engine, names["oof"])), allow_pickle=False)
+    stored = np.load(io.BytesIO(blobs.get(engine, names["oof"])), allow_pickle=False)
     assert stored.dtype == np.float16
     known = held.folds >= 0
     assert score("macro_f1", held.dataset.labels[known], stored[known]) == trial.value
 
 
 def test_released_trial_is_resumed_by_another_worker_to_the_same_bits(
-    make_study: MakeStudy, context: MakeContext, claim: Take
+    engine: Engine, make_study: MakeStudy, context: MakeContext, claim: Take
 ) -> None:
     whole = context(make_study(name="whole"))
     taken = claim(whole)
-    assert run_trial(whole, taken, stop=Event()) == "complete"
+    assert attempt(engine, whole, taken, stop=Event()) == "complete"
     held = context(make_study(name="cut"))
     for worker_id in (1, 2):
         cut = claim(held, worker_id=worker_id)
         assert cut.params == taken.params
-        assert run_trial(held, cut, stop=StopAfter(1)) == "released"
-        assert told(held)[0].state == TrialState.WAITING
-        assert CHECKPOINT in trials.blob_names(held.engine, cut.trial_id)
+        assert attempt(engine, held, cut, stop=StopAfter(1)) == "released"
+        assert told(engine, held)[0].state == TrialState.WAITING
+        assert CHECKPOINT in trials.blob_names(engine, cut.trial_id)
         held = context(held.study)
     resumed = claim(held, worker_id=3)
     assert (resumed.number, resumed.attempt) == (0, 3)
-    assert run_trial(held, resumed, stop=Event()) == "complete"
-    assert out_of_fold(held, resumed) == out_of_fold(whole, taken)
-    assert told(held)[0].value == told(whole)[0].value
-    assert told(held)[0].intermediate_values == told(whole)[0].intermediate_values
+    assert attempt(engine, held, resumed, stop=Event()) == "complete"
+    assert out_of_fold(engine, resumed) == out_of_fold(engine, taken)
+    assert told(engine, held)[0].value == told(engine, whole)[0].value
+    assert told(engine, held)[0].intermediate_values == told(engine, whole)[0].intermediate_values
 
 
 def test_damaged_checkpoint_lets_the_trial_start_anew(
+    engine: Engine,
     make_study: MakeStudy,
     context: MakeContext,
     claim: Take,
@@ -96,113 +97,64 @@ def test_damaged_checkpoint_lets_the_trial_start_anew(
 ) -> None:
     held = context(make_study())
     taken = claim(held)
-    digest = blobs.put(held.engine, b"no checkpoint")
-    trials.attach(held.engine, taken, {CHECKPOINT: digest})
-    assert run_trial(held, taken, stop=Event()) == "complete"
+    digest = blobs.put(engine, b"no checkpoint")
+    trials.attach(engine, taken, {CHECKPOINT: digest})
+    assert attempt(engine, held, taken, stop=Event()) == "complete"
     assert "trial 0: a checkpoint is passed over: the checkpoint is damaged" in caplog.text
 
 
 def test_non_finite_loss_is_pruned_with_its_reason(
-    make_study: MakeStudy, context: MakeContext, claim: Take
+    engine: Engine, make_study: MakeStudy, context: MakeContext, claim: Take
 ) -> None:
     held = context(make_study(learning_rate=1e38, optimizer="adam", gradient_clip=1e30))
-    assert run_trial(held, claim(held), stop=Event()) == "pruned"
-    (trial,) = told(held)
+    assert attempt(engine, held, claim(held), stop=Event()) == "pruned"
+    (trial,) = told(engine, held)
     assert trial.state == TrialState.PRUNED
     assert "became" in trial.user_attrs["pruned_because"]
 
 
 def test_trial_worse_than_the_others_at_the_same_step_is_pruned(
-    make_study: MakeStudy, context: MakeContext, claim: Take
+    engine: Engine, make_study: MakeStudy, context: MakeContext, claim: Take
 ) -> None:
     held = context(make_study(budget=9))
     for worker_id in range(5):
         better = claim(held, worker_id=worker_id)
-        trials.report(held.engine, better, [(step, 2.0) for step in range(8)])
-        trials.tell(
-            held.engine, better, state=TrialState.COMPLETE, value=2.0, attributes={}, blobs={}
-        )
+        trials.report(engine, better, [(step, 2.0) for step in range(8)])
+        trials.tell(engine, better, state=TrialState.COMPLETE, value=2.0, attributes={}, blobs={})
     taken = claim(held)
-    assert run_trial(held, taken, stop=Event()) == "pruned"
-    trial = told(held)[5]
+    assert attempt(engine, held, taken, stop=Event()) == "pruned"
+    trial = told(engine, held)[5]
     assert trial.state == TrialState.PRUNED
     assert 0 < len(trial.intermediate_values) < 8
     assert "seconds" in trial.user_attrs
     unpruned = context(make_study(name="unpruned", pruner="none"))
-    assert run_trial(unpruned, claim(unpruned), stop=Event()) == "complete"
+    assert attempt(engine, unpruned, claim(unpruned), stop=Event()) == "complete"
 
 
 def test_failed_trial_keeps_its_traceback_and_is_told_after_the_last_attempt(
-    make_study: MakeStudy, context: MakeContext, claim: Take
+    engine: Engine, make_study: MakeStudy, context: MakeContext, claim: Take
 ) -> None:
     held = context(make_study(budget=1, max_attempts=2, pruner="axe"))
-    assert run_trial(held, claim(held), stop=Event()) == "failed"
-    assert told(held)[0].state == TrialState.WAITING
-    assert run_trial(held, claim(held), stop=Event()) == "failed"
-    (trial,) = told(held)
+    assert attempt(engine, held, claim(held), stop=Event()) == "failed"
+    assert told(engine, held)[0].state == TrialState.WAITING
+    assert attempt(engine, held, claim(held, worker_id=2), stop=Event()) == "failed"
+    (trial,) = told(engine, held)
     assert trial.state == TrialState.FAIL
     assert trial.user_attrs["error"].startswith("Traceback")
     assert "KeyError: 'axe'" in trial.user_attrs["error"]
 
 
-def test_stop_of_the_study_releases_a_trial_in_its_middle(
-    make_study: MakeStudy, context: MakeContext, claim: Take
-) -> None:
-    held = context(make_study(epochs=100_000))
-    taken = claim(held)
-    stop_study(held.engine, held.study)
-    assert run_trial(held, taken, stop=Event()) == "released"
-    now = progress(held.engine, held.study)
-    assert (now.running, now.waiting, now.is_stopped) == (0, 1, True)
-    assert CHECKPOINT in trials.blob_names(held.engine, taken.trial_id)
-
-
-@pytest.mark.parametrize("changes", [{"epochs": 100_000}, {"learning_rate": 1e38}, {"epochs": 1}])
-def test_attempt_whose_lease_was_lost_is_dropped_and_changes_nothing(
-    make_study: MakeStudy,
-    context: MakeContext,
-    claim: Take,
-    changes: dict[str, float],
-) -> None:
-    held = context(make_study(**changes))
-    lost = claim(held)
-    trials.release(held.engine, lost)
-    claim(held, worker_id=2)
-    before = told(held)
-    assert run_trial(held, lost, stop=Event()) == "lost"
-    assert told(held) == before
-
-
-def test_failure_after_the_lease_was_lost_is_dropped_too(
-    make_study: MakeStudy, context: MakeContext, claim: Take
-) -> None:
-    held = context(make_study(pruner="axe"))
-    lost = claim(held)
-    trials.release(held.engine, lost)
-    assert run_trial(held, lost, stop=Event()) == "lost"
-
-
 def test_trials_seed_follows_from_the_studys_and_its_number(
-    make_study: MakeStudy, context: MakeContext, claim: Take
+    engine: Engine, make_study: MakeStudy, context: MakeContext, claim: Take
 ) -> None:
     found = []
     for name, seed in [("a", 1), ("b", 1), ("c", 2)]:
         held = context(make_study(name=name, seed=seed, learning_rate=0.01))
         taken = claim(held)
         taken = replace(taken, params=taken.params | {"architecture.gru.hidden": 4})
-        assert run_trial(held, taken, stop=Event()) == "complete"
-        found.append(out_of_fold(held, taken))
+        assert attempt(engine, held, taken, stop=Event()) == "complete"
+        found.append(out_of_fold(engine, taken))
     assert found[0] == found[1] != found[2]
-
-
-def test_full_disk_is_not_waited_for() -> None:
-    def verb() -> None:
-        raise DiskFull("the database's disk is full")
-
-    began = time.monotonic()
-    with pytest.raises(DiskFull):
-        _persist(verb, Event())
-    assert time.monotonic() - began < 1.0
 
 
 def test_end_of_a_fold_reports_its_epoch_and_the_mean_of_the_folds() -> None:

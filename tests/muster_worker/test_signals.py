@@ -16,8 +16,8 @@ from sqlalchemy import Engine, TextClause, text
 from commands import finish, started, wait_until
 from muster_db import trials
 from muster_db.engine import transact
+from muster_db.names import CHECKPOINT
 from muster_db.study import Study, StudyProgress, progress
-from muster_worker.heartbeat import CHECKPOINT
 from muster_worker.signals import StopRequest, stop_on_signals
 
 SLOW = """
@@ -51,7 +51,7 @@ def test_first_signal_finishes_the_epoch_releases_the_trial_and_exits_with_0(
     assert ended.returncode == 0, ended.stderr
     assert "joined study study as worker 0 on" in ended.stderr
     assert "worker: done (1 released)" in ended.stderr
-    assert progress(engine, study) == StudyProgress(4, 0, 0, 1, "open")
+    assert progress(engine, study) == StudyProgress(4, 0, 0, 2, "open")
     assert scalar(engine, text("SELECT state FROM trials")) == "WAITING"
     trial_id = int(scalar(engine, text("SELECT trial_id FROM trials")))
     assert CHECKPOINT in trials.blob_names(engine, trial_id)

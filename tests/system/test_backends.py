@@ -16,8 +16,8 @@ from sqlalchemy import Engine, text
 from commands import RUN, SPACE, Finished, done, finish, started, wait_until, write_example
 from muster_db import blobs, trials, workers
 from muster_db.engine import connect, transact
+from muster_db.names import CHECKPOINT
 from muster_db.study import open_study, progress
-from muster_worker.heartbeat import CHECKPOINT
 
 pytestmark = pytest.mark.mariadb
 QUICK = {

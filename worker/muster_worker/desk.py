@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from importlib.metadata import version
 
 import numpy as np
@@ -22,52 +23,68 @@ log = logging.getLogger(__name__)
 
 
 class Desk:
-    """One study as this worker serves it. served: trials that it ran here."""
+    """One study as this worker serves it. served: trials that it claimed here."""
 
-    def __init__(self, context: Context, worker: workers.Worker) -> None:
+    def __init__(self, context: Context, worker: workers.Worker, engine: Engine) -> None:
         self.context = context
         self.worker = worker
         self.served = 0
+        self._engine = engine
 
     @property
     def study(self) -> Study:
         """The study as it was on joining."""
         return self.context.study
 
-    def claim(self) -> Claim | StudyProgress:
-        """The next trial here, or how far the study is. Raises Unavailable."""
-        self.context.mirror.refresh()
-        return claims.claim(
-            self.context.engine,
+    def claim(self, *, ahead: bool) -> Claim | StudyProgress:
+        """The next trial here, or how far the study is; ahead: to be begun later.
+
+        Raises Unavailable.
+        """
+        found = claims.claim(
+            self._engine,
             self.study,
             worker_id=self.worker.worker_id,
             lease_seconds=self.context.settings.lease_seconds,
             propose=lambda: self.context.mirror.propose(
                 self.context.space.suggest, worker_ordinal=self.worker.ordinal
             ),
+            ahead=ahead,
         )
+        if isinstance(found, Claim):
+            self.served += 1
+        return found
 
     def leave(self) -> None:
         """Sign off; a database that is away has its own message by then."""
         try:
-            workers.leave(self.context.engine, self.worker)
+            workers.leave(self._engine, self.worker)
         except Unavailable as error:
             log.warning("worker %s could not sign off: %s", self.worker.ordinal, error)
 
 
-def join(engine: Engine, study: Study, *, machine: Machine, settings: Settings) -> Desk:
+def join(
+    engine: Engine,
+    study: Study,
+    *,
+    machine: Machine,
+    settings: Settings,
+    pulse: Callable[[], None] = lambda: None,
+) -> Desk:
     """Fetch what the study's trials need and sign up.
 
-    Raises UserError for another version of muster than the study's, and for a dataset that is
-    gone or does not match its fingerprint; then nothing is left behind.
+    pulse is called between the pieces of the dataset. Raises UserError for another version of
+    muster than the study's, and for a dataset that is gone or does not match its fingerprint;
+    then nothing is left behind.
     """
     contract = study.contract
     joining.check_version(study, code_version=version("muster"))
     joining.check_dataset(engine, study)
     context = Context(
-        engine=engine,
         study=study,
-        dataset=datasets.fetch(engine, contract.dataset_fingerprint, cache=settings.cache_dir),
+        dataset=datasets.fetch(
+            engine, contract.dataset_fingerprint, cache=settings.cache_dir, between=pulse
+        ),
         folds=np.asarray(contract.folds, dtype=np.int64),
         space=parse_space(contract.space, place=f"search space of study {study.name}"),
         mirror=Mirror(engine, study),
@@ -82,4 +99,4 @@ def join(engine: Engine, study: Study, *, machine: Machine, settings: Settings) 
         machine.host,
         machine.description,
     )
-    return Desk(context, worker)
+    return Desk(context, worker, engine)

@@ -1,4 +1,4 @@
-"""One trial: train, report, prune, save, tell."""
+"""One trial: train, report, prune, save; the courier tells how it ended."""
 
 from __future__ import annotations
 
@@ -7,48 +7,42 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from threading import Event
-from typing import Any, Literal, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from optuna.trial import FixedTrial, TrialState
-from sqlalchemy import Engine
+from optuna.trial import FixedTrial
 
 from muster.config import TrialConfig
 from muster.data.dataset import Dataset
-from muster.errors import (
-    DiskFull,
-    LeaseLost,
-    NonFiniteLoss,
-    Unavailable,
-    UserError,
-)
+from muster.errors import DamagedCheckpoint, Interrupted, LeaseLost, NonFiniteLoss
 from muster.evaluation import EpochReport, Evaluation, TrialResult
 from muster.settings import Settings
 from muster.space import Space
 from muster.voting import halve
-from muster_db import blobs, trials
+from muster_db.blobs import DamagedBlob
 from muster_db.claims import Claim
 from muster_db.mirror import Mirror
-from muster_db.study import Study, progress
-from muster_worker.heartbeat import CHECKPOINT, PARTING_SECONDS, PREVIOUS, Heartbeat
+from muster_db.names import FOLD
+from muster_db.study import Study
 from muster_worker.machine import Machine, versions
+from muster_worker.outbox import Ending, Outbox
 
 log = logging.getLogger(__name__)
 
-Outcome = Literal["complete", "pruned", "failed", "released", "lost"]
-T = TypeVar("T")
+# Each fetches the bytes of a checkpoint when it is its turn, the newest first.
+Checkpoints = Iterable[Callable[[], bytes]]
+# Of the 10 s that docker stop grants, those in which a running epoch may come to its end.
+GRACE_SECONDS = 3.0
 
 
 @dataclass(frozen=True)
 class Context:
     """What all trials of one worker on one study share."""
 
-    engine: Engine
     study: Study
     dataset: Dataset
     folds: NDArray[np.int64]
@@ -57,94 +51,51 @@ class Context:
     machine: Machine
     settings: Settings
 
+    def evaluate(self, claim: Claim, resume: bytes | None) -> Evaluation:
+        """The evaluation of a claimed trial, from its start or from a checkpoint.
 
-def run_trial(context: Context, claim: Claim, *, stop: Event) -> Outcome:
-    """Run one attempt and say how it ended; the trial is told, released or another's by then."""
+        Raises DamagedCheckpoint for one that cannot be gone on from.
+        """
+        return Evaluation(
+            self.dataset,
+            self.folds,
+            trial_config(self.space, self.study, claim),
+            metric=self.study.contract.metric,
+            device=self.machine.device,
+            resume=resume,
+        )
+
+
+def run_trial(
+    context: Context, outbox: Outbox, *, checkpoints: Checkpoints, stop: Event
+) -> Ending:
+    """Run one attempt; how it ended is for the courier to tell.
+
+    checkpoints: where to go on, the newest first. Whatever goes wrong in training is told of the
+    trial, not raised.
+    """
+    claim = outbox.claim
+    started = time.monotonic()
+    leaving = _Leaving(stop, outbox)
     try:
-        return _guarded(context, claim, stop)
+        evaluation = _begin(context, claim, checkpoints)
+        ending = _train(context, evaluation, outbox, leaving)
     except LeaseLost:
-        log.warning("trial %s: another worker holds it by now; attempt dropped", claim.number)
-        return "lost"
-
-
-def _guarded(context: Context, claim: Claim, stop: Event) -> Outcome:
-    """The trial boundary: what goes wrong in training is told of the trial, not raised."""
-    try:
-        return _attempt(context, claim, stop)
-    except (LeaseLost, Unavailable):
-        raise
+        return Ending("lost")
     except Exception:
-        # Whatever a configuration breaks is recorded on its trial.
+        # The trial boundary: whatever a configuration breaks is recorded on its trial.
         text = traceback.format_exc()
         log.warning("trial %s failed: %s", claim.number, text.strip().splitlines()[-1])
-        _persist(lambda: trials.fail_attempt(context.engine, claim, text), stop)
-        return "failed"
-
-
-def _attempt(context: Context, claim: Claim, stop: Event) -> Outcome:
-    started = time.monotonic()
-    evaluation, stored = _begin(context, claim, stop)
-    drain = Event()
-
-    def refresh() -> None:
-        context.mirror.refresh()
-        if progress(context.engine, context.study).is_stopped:
-            drain.set()
-
-    heartbeat = Heartbeat(
-        context.engine,
-        claim,
-        interval_seconds=context.settings.heartbeat_seconds,
-        refresh=refresh,
-        stored=stored,
-    )
-    reason = None
-    with heartbeat:
-        try:
-            ended = _train(
-                context, claim, evaluation, heartbeat, lambda: stop.is_set() or drain.is_set()
-            )
-            if ended == "complete":
-                # Predicting and storing may outlast a lease: the heartbeat goes on meanwhile.
-                result = evaluation.result()
-                names = _persist(lambda: _store(context.engine, result), stop)
-        except NonFiniteLoss as error:
-            ended, reason = "pruned", str(error)
-    attributes = {
+        return Ending("failed", error=text)
+    attributes: dict[str, Any] = {
         "seconds": round(time.monotonic() - started, 3),
         "device": context.machine.description,
         "versions": versions(),
         "attempt": claim.attempt,
     }
-    if reason is not None:
-        attributes["pruned_because"] = reason
     if evaluation.micro_batch is not None:
         attributes["micro_batch"] = evaluation.micro_batch
-    if ended == "released":
-        if stop.is_set():
-            context.engine.update_execution_options(muster_patience=PARTING_SECONDS)
-        heartbeat.save(evaluation.checkpoint())
-        heartbeat.flush()
-        trials.release(context.engine, claim)
-        return ended
-    _persist(heartbeat.flush, stop)
-    if ended == "pruned":
-        _persist(lambda: _tell(context, claim, TrialState.PRUNED, attributes=attributes), stop)
-        return ended
-    attributes |= {"fold_scores": list(result.fold_scores)}
-    _persist(
-        lambda: _tell(
-            context,
-            claim,
-            TrialState.COMPLETE,
-            value=result.value,
-            attributes=attributes,
-            names=names,
-        ),
-        stop,
-    )
-    _tidy(context)
-    return "complete"
+    return replace(ending, attributes={**attributes, **ending.attributes})
 
 
 def trial_config(space: Space, study: Study, claim: Claim) -> TrialConfig:
@@ -153,55 +104,76 @@ def trial_config(space: Space, study: Study, claim: Claim) -> TrialConfig:
     return space.suggest(FixedTrial(claim.params)).model_copy(update={"seed": seed})
 
 
-def _begin(context: Context, claim: Claim, stop: Event) -> tuple[Evaluation, str | None]:
-    """The trial from its newest checkpoint that is whole, and that one's SHA-256.
+class _Leaving:
+    """Whether the attempt is to end before its trial does, and whether that cannot wait."""
 
-    From its start where there is none.
-    """
-    start = partial(
-        Evaluation,
-        context.dataset,
-        context.folds,
-        trial_config(context.space, context.study, claim),
-        metric=context.study.contract.metric,
-        device=context.machine.device,
-    )
-    names = _persist(lambda: trials.blob_names(context.engine, claim.trial_id), stop)
-    for digest in (names.get(CHECKPOINT), names.get(PREVIOUS)):
-        if digest is None:
-            continue
+    def __init__(self, stop: Event, outbox: Outbox) -> None:
+        self._stop = stop
+        self._outbox = outbox
+        self._asked_at: float | None = None
+
+    def at_epoch(self) -> bool:
+        return self._stop.is_set() or self._outbox.is_draining.is_set()
+
+    def at_batch(self) -> bool:
+        if self._outbox.is_lost.is_set():
+            return True
+        if not self._stop.is_set():
+            return False
+        if self._asked_at is None:
+            self._asked_at = time.monotonic()
+        return time.monotonic() - self._asked_at >= GRACE_SECONDS
+
+
+def _begin(context: Context, claim: Claim, checkpoints: Checkpoints) -> Evaluation:
+    """The trial from its newest checkpoint that can be gone on from, else from its start."""
+    for checkpoint in checkpoints:
         try:
-            checkpoint = _persist(partial(blobs.get, context.engine, digest), stop)
-            return start(resume=checkpoint), digest
-        except UserError as error:
+            return context.evaluate(claim, checkpoint())
+        except (DamagedBlob, DamagedCheckpoint) as error:
             log.warning("trial %s: a checkpoint is passed over: %s", claim.number, error)
-    return start(), None
+    return context.evaluate(claim, None)
 
 
-def _train(
-    context: Context,
-    claim: Claim,
-    evaluation: Evaluation,
-    heartbeat: Heartbeat,
-    is_leaving: Callable[[], bool],
-) -> Outcome:
+def _train(context: Context, evaluation: Evaluation, outbox: Outbox, leaving: _Leaving) -> Ending:
+    try:
+        if not _finishes(context, evaluation, outbox, leaving):
+            return Ending("pruned")
+        result = evaluation.result(should_stop=leaving.at_batch)
+    except NonFiniteLoss as error:
+        return Ending("pruned", attributes={"pruned_because": str(error)})
+    except Interrupted:
+        if outbox.is_lost.is_set():
+            raise LeaseLost(f"trial {outbox.claim.number}") from None
+        return Ending("released", checkpoint=evaluation.checkpoint())
+    return Ending(
+        "complete",
+        value=result.value,
+        attributes={"fold_scores": list(result.fold_scores)},
+        parts=_parts(result),
+    )
+
+
+def _finishes(context: Context, evaluation: Evaluation, outbox: Outbox, leaving: _Leaving) -> bool:
+    """Train to the end, or until the trial is hopeless. Raises Interrupted where it has to go."""
     saved_at = time.monotonic()
-    saving_seconds = context.settings.checkpoint_seconds
     last_fold = int(context.folds.max())
-    for report in evaluation.epochs():
+    for report in evaluation.epochs(should_stop=leaving.at_batch):
         for step, value in steps(report, context.study.contract.steps_per_fold):
-            heartbeat.report(step, value)
-        if heartbeat.is_lost.is_set():
-            raise LeaseLost(f"trial {claim.number}")
-        is_done = report.fold_ended and report.fold == last_fold
-        if not is_done and is_leaving():
-            return "released"
-        if not is_done and context.mirror.is_hopeless(claim.number, report):
-            return "pruned"
-        if report.fold_ended or time.monotonic() - saved_at >= saving_seconds:
-            heartbeat.save(evaluation.checkpoint())
+            outbox.report(step, value)
+        if outbox.is_lost.is_set():
+            raise LeaseLost(f"trial {outbox.claim.number}")
+        if report.fold_ended and report.fold == last_fold:
+            continue
+        if leaving.at_epoch():
+            raise Interrupted(f"trial {outbox.claim.number} is given back after an epoch")
+        if context.mirror.is_hopeless(outbox.claim.number, report):
+            return False
+        is_due = time.monotonic() - saved_at >= context.settings.checkpoint_seconds
+        if report.fold_ended or is_due:
+            outbox.save(evaluation.checkpoint())
             saved_at = time.monotonic()
-    return "complete"
+    return True
 
 
 def steps(report: EpochReport, steps_per_fold: int) -> list[tuple[int, float]]:
@@ -213,59 +185,18 @@ def steps(report: EpochReport, steps_per_fold: int) -> list[tuple[int, float]]:
     return found
 
 
-def _store(engine: Engine, result: TrialResult) -> dict[str, str]:
-    """Put a result's arrays, curves and weights into the blob store: name to SHA-256."""
+def _parts(result: TrialResult) -> dict[str, bytes]:
+    """A result's arrays, curves and weights, as the blob store keeps them."""
     parts = {
         # Half precision is enough to choose and estimate by; a bundle predicts by its weights.
         "oof": _npy(halve(result.probabilities)),
         "test": _npy(result.test_probabilities),
         "curves": json.dumps(result.curves).encode(),
     }
-    parts |= {f"fold{fold}": data for fold, data in enumerate(result.fold_models)}
-    return {name: blobs.put(engine, data) for name, data in parts.items()}
-
-
-def _tidy(context: Context) -> None:
-    """Drop the weights of trials that fell behind; the next told trial does what fails here."""
-    try:
-        blobs.keep_best_weights(context.engine, context.study, keep=context.settings.keep_weights)
-    except Unavailable as error:
-        log.warning("weights of lesser trials are kept for now: %s", error)
+    return parts | {f"{FOLD}{fold}": data for fold, data in enumerate(result.fold_models)}
 
 
 def _npy(array: NDArray[np.floating[Any]]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
-
-
-def _tell(
-    context: Context,
-    claim: Claim,
-    state: TrialState,
-    *,
-    attributes: Mapping[str, Any],
-    value: float | None = None,
-    names: Mapping[str, str] | None = None,
-) -> None:
-    trials.tell(
-        context.engine, claim, state=state, value=value, attributes=attributes, blobs=names or {}
-    )
-
-
-def _persist(verb: Callable[[], T], stop: Event) -> T:
-    """Repeat what must not be lost until the database takes it.
-
-    A stop ends the patience, and so does a full disk, which a wait does not mend.
-    """
-    wait_seconds = 1.0
-    while True:
-        try:
-            return verb()
-        except DiskFull:
-            raise
-        except Unavailable as error:
-            if stop.wait(wait_seconds):
-                raise
-            log.warning("database away, keeping the result: %s", error)
-            wait_seconds = min(wait_seconds * 2, 30.0)
