@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench bench-training bench-faults up down lock clean
+.PHONY: help install run test check bench bench-training bench-faults bench-voting bench-honesty up down lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,14 @@ bench-training: .venv/installed  ## epoch times against a plain DataLoader loop
 
 bench-faults: .venv/installed  ## kill workers, stop databases, cut networks, fill disks
 	$(BIN)/python -m benchmarks.faults
+
+bench-voting: .venv/installed  ## choose and vote on a ledger of 500 trials and 100,000 sequences
+	$(BIN)/python -m benchmarks.voting
+
+bench-honesty: .venv/installed  ## nested estimates against held-out scores; hours, goes on where it stopped
+	$(BIN)/python -m benchmarks.honesty japanese_vowels
+	$(BIN)/python -m benchmarks.honesty spsw_har
+	$(BIN)/python -m benchmarks.honesty heartbeat
 
 up:  ## the stack: MySQL, four workers, dashboard on http://127.0.0.1:8080
 	docker compose up --build --scale worker=4

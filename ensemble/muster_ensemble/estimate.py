@@ -126,8 +126,10 @@ def choose(
         rows, kept, best = np.arange(len(truth.labels)), positions, None
     else:
         kept, best = np.arange(len(ledger)), len(positions)
+    is_all = len(kept) == len(ledger) and len(rows) == len(truth.labels)
     found = choose_among(
-        ledger.probabilities[np.ix_(kept, rows)],
+        # A large ledger is not copied where nothing is left out.
+        ledger.probabilities if is_all else ledger.probabilities[np.ix_(kept, rows)],
         truth.labels[rows],
         rule=rule,
         metric=ledger.metric,

@@ -128,12 +128,14 @@ def load_ledger(
     names = blob_names(engine, study)
     told = load_trials(engine, study) if trials is None else trials
     completed = [t for t in told if t.state == TrialState.COMPLETE and t.value is not None]
-    kept: list[tuple[FrozenTrial, NDArray[Any]]] = []
+    kept: list[FrozenTrial] = []
+    arrays: list[NDArray[Any]] = []
     left_out = []
     for trial in completed:
         try:
             found = _out_of_fold(engine, study, names.get(trial.number, {}), cache)
-            kept.append((trial, found[truth.rows]))
+            arrays.append(found[truth.rows])
+            kept.append(trial)
         except ValueError as fault:
             left_out.append(f"trial {trial.number}: {fault}")
     for reason in left_out:
@@ -141,10 +143,10 @@ def load_ledger(
     if not kept:
         raise UserError(_nobody(study, left_out))
     return Ledger(
-        numbers=tuple(trial.number for trial, _ in kept),
-        architectures=tuple(_architecture(trial, study.contract) for trial, _ in kept),
-        probabilities=np.stack([array for _, array in kept]),
-        exportable=np.array([bool(weights(names[t.number], study)) for t, _ in kept]),
+        numbers=tuple(trial.number for trial in kept),
+        architectures=tuple(_architecture(trial, study.contract) for trial in kept),
+        probabilities=_stack(arrays),
+        exportable=np.array([bool(weights(names[trial.number], study)) for trial in kept]),
         truth=truth,
         metric=study.contract.metric,
         left_out=tuple(left_out),
@@ -172,6 +174,14 @@ def blob_names(engine: Engine, study: Study) -> dict[int, dict[str, str]]:
         return dict(names)
 
     return transact(engine, verb, read_only=True)
+
+
+def _stack(arrays: list[NDArray[Any]]) -> NDArray[Any]:
+    """np.stack, which lets go of each array: a large ledger never lies in memory twice."""
+    stacked = np.empty((len(arrays), *arrays[0].shape), dtype=np.result_type(*arrays))
+    for position in range(len(arrays) - 1, -1, -1):
+        stacked[position] = arrays.pop()
+    return stacked
 
 
 def _out_of_fold(
