@@ -6,6 +6,7 @@ as much, and a sampler reads 10,000 of them in numpy's time.
 
 from __future__ import annotations
 
+import copy
 from array import array
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -123,6 +124,17 @@ class History:
             self._first_finished[shape] = min(number, self._first_finished.get(shape, number))
             if not was_finished:
                 self._put_reports(number, row.reports)
+
+    def snapshot(self) -> History:
+        """The history as it is now, which later rows leave alone; only samplers may read it."""
+        found = copy.copy(self)
+        for name in ("_states", "_values", "_last_steps", "_last_reports", "_shapes"):
+            setattr(found, name, getattr(self, name).copy())
+        found._columns = {name: column.copy() for name, column in self._columns.items()}
+        found._known_shapes = dict(self._known_shapes)
+        found._first_finished = dict(self._first_finished)
+        found._hashes = set(self._hashes)
+        return found
 
     def freeze(self) -> list[FrozenTrial]:
         """The trials as Optuna's own samplers want them, made anew.

@@ -38,11 +38,11 @@ class Mirror:
         self._engine = engine
         self._study = study
         self._history = History()
-        self._storage = LocalStorage(study.contract.direction, self._history)
         self._walk: Walk | None = None
         self._revision = 0
         self._refreshing = Lock()
         self._lock = Lock()
+        self._drawing = Lock()
 
     def refresh(self) -> None:
         """Read the trials that changed since the last look. Raises Unavailable."""
@@ -87,13 +87,15 @@ class Mirror:
         contract = self._study.contract
         makers = [SAMPLERS[contract.sampler]] * SAMPLER_DRAWS
         makers += [random] * RANDOM_DRAWS + [grid]
+        # A draw may take a second, and whoever trains must not wait for it.
         with self._lock:
-            number = len(self._history)
-            given = contract.first[number] if number < len(contract.first) else {}
-            only_for = number if given else None
+            history = self._history.snapshot()
+        number = len(history)
+        given = contract.first[number] if number < len(contract.first) else {}
+        proposal: Proposal | None = None
+        with self._drawing:
             if self._walk is None or self._walk.suggest != suggest:
                 self._walk = Walk(suggest)
-            proposal: Proposal | None = None
             for redraw, maker in enumerate(makers):
                 draw = Draw(
                     study_seed=contract.seed,
@@ -101,31 +103,18 @@ class Mirror:
                     ordinal=worker_ordinal,
                     redraw=redraw,
                     walk=self._walk,
-                    history=self._history,
+                    history=history,
                     first=len(contract.first),
                     is_larger_better=contract.direction == "maximize",
                 )
-                drawn = self._draw(suggest, maker(draw), given)
-                proposal = replace(drawn, only_for=only_for)
-                if not self._history.is_known(proposal.hash):
+                storage = LocalStorage(contract.direction, history)
+                drawn = _draw(suggest, storage, maker(draw), given)
+                proposal = replace(drawn, only_for=number if given else None)
+                if not history.is_known(proposal.hash):
                     return proposal
         if proposal is None:
             raise RuntimeError("no sampler was asked")
         return replace(proposal, is_repeat=True)
-
-    def _draw(
-        self,
-        suggest: Callable[[Any], Any],
-        sampler: optuna.samplers.BaseSampler,
-        given: Mapping[str, Any],
-    ) -> Proposal:
-        study = optuna.Study(NAME, self._storage, sampler=sampler)
-        number = self._storage.create_new_trial(STUDY_ID)
-        # Optuna's own way of asking for values, which no sampler is asked for then.
-        self._storage.set_trial_system_attr(number, "fixed_params", dict(given))
-        suggest(Trial(study, number))
-        drawn = self._storage.get_trial(number)
-        return Proposal(dict(drawn.params), dict(drawn.distributions))
 
     def _read(self, connection: Connection, revision: int) -> tuple[list[Row], int]:
         rows = connection.execute(
@@ -144,6 +133,21 @@ class Mirror:
         for start in range(0, len(rows), BATCH):
             found += _whole(connection, rows[start : start + BATCH])
         return found, max((row.revision for row in rows), default=revision)
+
+
+def _draw(
+    suggest: Callable[[Any], Any],
+    storage: LocalStorage,
+    sampler: optuna.samplers.BaseSampler,
+    given: Mapping[str, Any],
+) -> Proposal:
+    study = optuna.Study(NAME, storage, sampler=sampler)
+    number = storage.create_new_trial(STUDY_ID)
+    # Optuna's own way of asking for values, which no sampler is asked for then.
+    storage.set_trial_system_attr(number, "fixed_params", dict(given))
+    suggest(Trial(study, number))
+    drawn = storage.get_trial(number)
+    return Proposal(dict(drawn.params), dict(drawn.distributions))
 
 
 def _whole(connection: Connection, rows: Sequence[Any]) -> list[Row]:

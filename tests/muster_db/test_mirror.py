@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
 import pytest
 from optuna.trial import Trial, TrialState
 from sqlalchemy import Engine, event
@@ -106,3 +111,33 @@ def test_no_configuration_comes_twice_while_another_is_left(engine: Engine, samp
     ]
     assert len(set(seen[:6])) == 6
     assert len(seen) == 8
+
+
+@dataclass(frozen=True)
+class Epoch:
+    fold: int = 0
+    epoch: int = 5
+    score: float = 0.5
+    fold_ended: bool = False
+    fold_scores: tuple[float, ...] = ()
+
+
+def test_pruning_waits_neither_for_a_draw_nor_does_news(lite: Engine) -> None:
+    mirror = Mirror(lite, make_study(lite))
+    is_drawing, go_on = Event(), Event()
+
+    def slow(trial: Any) -> None:
+        is_drawing.set()
+        assert go_on.wait(20)
+        suggest(trial)
+
+    with ThreadPoolExecutor(1) as pool:
+        drawn = pool.submit(mirror.propose, slow, worker_ordinal=0)
+        try:
+            assert is_drawing.wait(20)
+            mirror.refresh()
+            assert not mirror.is_hopeless(0, Epoch())
+            assert not drawn.done()
+        finally:
+            go_on.set()
+        assert "rate" in drawn.result(20).params
