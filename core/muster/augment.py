@@ -15,7 +15,7 @@ from muster.config import TrialConfig
 from muster.losses import Loss
 from muster.samples import Batch
 
-# Random speeds over a window; between them, the speed changes evenly.
+# Between two of them a window runs at one random speed.
 WARP_KNOTS = 4
 
 
@@ -79,12 +79,13 @@ def time_warp(values: Tensor, lengths: Tensor | None, *, deviation: float) -> Te
     step = torch.arange(steps, device=values.device, dtype=values.dtype)[None]
     # Where each step lies between the first and the last knot.
     place = (step / last.clamp(min=1)).clamp(max=1.0) * (WARP_KNOTS - 1)
-    knots = torch.exp(deviation * _randn(values, steps=1, channels=WARP_KNOTS)[:, 0])
-    speed = _between(knots[..., None], place)[..., 0]
-    # The way up to a step; behind the last one nobody looks.
-    way = torch.cumsum(speed, dim=1) - speed[:, :1]
-    whole = way.gather(1, (lengths - 1)[:, None])
-    warped = way / whole.clamp(min=torch.finfo(values.dtype).tiny) * last
+    speeds = torch.exp(deviation * _randn(values, steps=1, channels=WARP_KNOTS - 1)[:, 0])
+    ways = [torch.zeros_like(speeds[:, 0])]
+    # A sum over all steps on a GPU would depend on the order of the threads.
+    for speed in speeds.unbind(dim=1):
+        ways.append(ways[-1] + speed)
+    share = torch.stack(ways, dim=1) / ways[-1][:, None]
+    warped = _between(share[..., None], place)[..., 0] * last
     return _zero_behind(_between(values, torch.minimum(warped, last)), lengths)
 
 

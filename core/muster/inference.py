@@ -71,10 +71,13 @@ def repeatable() -> AbstractContextManager[None]:
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
     """Where precision is bfloat16 and the device has it, layers that bear it compute in it."""
-    has_bfloat16 = device.type != "cuda" or torch.cuda.is_bf16_supported()
-    return torch.autocast(
-        device.type, torch.bfloat16, enabled=precision == "bfloat16" and has_bfloat16
-    )
+    is_wanted = precision == "bfloat16" and has_bfloat16(device)
+    return torch.autocast(device.type, torch.bfloat16, enabled=is_wanted)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 itself; of hosts, all do."""
+    return device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def halved(size: int, error: RuntimeError) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,16 @@ from muster.augment import augment, mixed_loss
 from muster.averaging import averaged, new_average, take_in
 from muster.config import TrialConfig
 from muster.errors import NonFiniteLoss
-from muster.inference import ShouldStop, autocast, halved, heed, mean_loss, never, repeatable
+from muster.inference import (
+    ShouldStop,
+    autocast,
+    halved,
+    has_bfloat16,
+    heed,
+    mean_loss,
+    never,
+    repeatable,
+)
 from muster.losses import Loss
 from muster.models.base import Model
 from muster.optim import (
@@ -29,6 +39,8 @@ from muster.optim import (
 )
 from muster.samples import Batch, Samples
 from muster.sampling import epoch_order, epoch_windows
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -79,6 +91,8 @@ class RandomState:
 
 def new_fit(model: Model, samples: Samples, config: TrialConfig) -> Fit:
     """A fit at epoch 0 of a model that is on samples' device, from torch's random state."""
+    if config.precision == "bfloat16" and not has_bfloat16(samples.device):
+        log.warning("%s has no bfloat16; this fold trains in float32", samples.device)
     optimizer = make_optimizer(config, model.parameters())
     windows = epoch_windows(
         samples.host_labels, sampler=config.sampler, power=config.sampler_power

@@ -276,3 +276,15 @@ def test_bfloat16_computes_in_bfloat16() -> None:
     _, plain = run(make_config("cnn"), samples)
     _, halved = run(make_config("cnn", precision="bfloat16"), samples)
     assert plain != halved
+
+
+def test_a_device_without_bfloat16_trains_in_float32_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    samples = make_samples(make_dataset())
+    _, plain = run(make_config("cnn"), samples)
+    for module in ("training", "inference"):
+        monkeypatch.setattr(f"muster.{module}.has_bfloat16", lambda device: False)
+    _, fallen_back = run(make_config("cnn", precision="bfloat16"), samples)
+    assert fallen_back == plain
+    assert "cpu has no bfloat16" in caplog.text

@@ -36,7 +36,8 @@ class Encoder(nn.Module):
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         """tokens: (batch, n, features). mask: (batch, n), true where valid. (batch, n, width)."""
         projected = self.project(tokens)
-        placed = projected + positions(tokens.shape[1], self.width).to(projected)
+        places = positions(tokens.shape[1], self.width, device=tokens.device)
+        placed = projected + places.to(projected.dtype)
         # The faster kernels add up in another order at each run on a GPU.
         with sdpa_kernel(SDPBackend.MATH):
             encoded: Tensor = self.encoder(
@@ -45,9 +46,9 @@ class Encoder(nn.Module):
         return encoded
 
 
-def positions(count: int, width: int) -> Tensor:
+def positions(count: int, width: int, *, device: torch.device) -> Tensor:
     """(count, width) sines and cosines of falling frequency (Vaswani et al., 2017)."""
-    place = torch.arange(count)[:, None]
-    rate = torch.exp(torch.arange(0, width, 2) * (-math.log(10_000.0) / width))
+    place = torch.arange(count, device=device)[:, None]
+    rate = torch.exp(torch.arange(0, width, 2, device=device) * (-math.log(10_000.0) / width))
     waves = torch.stack([torch.sin(place * rate), torch.cos(place * rate)], dim=2)
     return waves.flatten(1)[:, :width]

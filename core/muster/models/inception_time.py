@@ -34,14 +34,21 @@ class InceptionModule(nn.Module):
 
     def forward(self, values: Tensor, mask: Tensor | None) -> Tensor:
         narrow = self.bottleneck(values)
-        highest = values
-        if mask is not None:
-            # The padding must lose against a valid step that is below zero.
-            highest = values.masked_fill(~mask, torch.finfo(values.dtype).min)
-        highest = zero_behind(functional.max_pool1d(highest, 3, stride=1, padding=1), mask)
-        found = [branch(narrow) for branch in self.branches] + [self.pooled(highest)]
+        pooled_values = zero_behind(highest_of_three(values, mask), mask)
+        found = [branch(narrow) for branch in self.branches] + [self.pooled(pooled_values)]
         normalised = self.normalisation(torch.cat(found, dim=1), mask)
         return zero_behind(functional.relu(normalised), mask)
+
+
+def highest_of_three(values: Tensor, mask: Tensor | None) -> Tensor:
+    """Each step's maximum over itself and its valid neighbours; behind the ends, anything."""
+    # The padding must lose against a valid step that is below zero.
+    lowest = torch.finfo(values.dtype).min
+    if mask is not None:
+        values = values.masked_fill(~mask, lowest)
+    around = functional.pad(values, (1, 1), value=lowest)
+    # Not max_pool1d: where windows overlap, its gradient is summed in no fixed order on a GPU.
+    return torch.maximum(torch.maximum(around[..., :-2], values), around[..., 2:])
 
 
 class InceptionTime(Model):
