@@ -70,8 +70,11 @@ def random(draw: Draw) -> BaseSampler:
 
 def quasi_random(draw: Draw) -> BaseSampler:
     """A scrambled Sobol sequence: the trial's number is the place in it, for all workers."""
+    if draw.number < draw.first:
+        # What a given configuration leaves out must not use the sequence's points up.
+        return random(draw)
     return SobolSampler(
-        position=draw.number - min(draw.first, draw.number),
+        position=draw.number - draw.first,
         seed=draw.shared_seed,
         coordinates=tuple(draw.walk.parameters),
     )

@@ -91,6 +91,16 @@ def test_workers_share_one_sobol_sequence_by_the_trials_numbers() -> None:
     assert len(cells) == 64
 
 
+def test_configurations_that_are_tried_first_use_no_points_up() -> None:
+    history = History()
+    for _ in range(2):
+        tell(history, draw("qmc", history, plane, first=2))
+    given = history.column("x").tolist()
+    begun = draw("qmc", history, plane, first=2)
+    assert begun == draw("qmc", History(), plane)
+    assert begun["x"] not in given
+
+
 def test_a_conditional_parameter_leaves_the_others_sequence_as_it_is() -> None:
     def conditional(trial: Any) -> None:
         if trial.suggest_categorical("kind", ["a", "b"]) == "a":
