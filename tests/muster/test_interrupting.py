@@ -17,6 +17,9 @@ from muster.evaluation import Evaluation
 DATASET = make_dataset()
 CONFIGS: dict[str, TrialConfig] = {
     "gru": make_config(epochs=2, dropout=0.4, options={"layers": 2}),
+    "one cycle, averaged, mixed": make_config(
+        "cnn", epochs=3, schedule="one_cycle", swa_start=0.3, mixup=0.3, sampler="oversample"
+    ),
     "cnn": make_config(
         "cnn", epochs=3, dropout=0.3, patience=1, schedule="plateau", plateau_patience=0
     ),
