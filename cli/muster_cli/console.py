@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import ExitStack
 from typing import Any
 
-import optuna
 from rich.console import Console
 
 # A file or a pipe gets whole lines: what rich would cut at 80 columns, a script would miss.
 WIDE = 1000
+
+# What a command opens and its end closes: a server counts who leaves without a word as aborted.
+opened = ExitStack()
 
 results = Console(
     soft_wrap=True, highlight=False, markup=False, width=None if sys.stdout.isatty() else WIDE
@@ -29,10 +32,13 @@ def configure_logging(*, debug: bool) -> None:
         datefmt="%H:%M:%S",
         force=True,
     )
-    # Optuna's own handler would write to stderr beside ours.
-    optuna.logging.disable_default_handler()
-    optuna.logging.enable_propagation()
-    optuna.logging.set_verbosity(logging.WARNING)
+    # Predicting does without Optuna, and must not import it for the sake of its log.
+    optuna = sys.modules.get("optuna")
+    if optuna is not None:
+        # Optuna's own handler would write to stderr beside ours.
+        optuna.logging.disable_default_handler()
+        optuna.logging.enable_propagation()
+        optuna.logging.set_verbosity(logging.WARNING)
     for package in ("muster", "muster_db", "muster_worker", "muster_ensemble", "muster_dashboard"):
         logging.getLogger(package).setLevel(level)
 

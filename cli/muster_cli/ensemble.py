@@ -1,4 +1,4 @@
-"""muster ensemble, export and predict: from a study's trials to predictions."""
+"""muster ensemble and export: from a study's trials to an ensemble."""
 
 from __future__ import annotations
 
@@ -92,7 +92,8 @@ def vote(
     summary = summarise(
         dataset, found[best], members, ledger, outcome, trials=told, seconds=seconds
     )
-    made = exports.make_bundle(engine, study, members, choice=outcome.choice)
+    figure = outcome.estimates[outcome.rule].naive
+    made = exports.make_bundle(engine, study, members, choice=outcome.choice, figure=figure)
     write_bundle(out / "bundle", made)
     # Predicted by the bundle itself, not by the stored probabilities, which are rounded.
     if len(dataset.test_index):
@@ -211,7 +212,7 @@ def _wait(engine: Engine, study: Study) -> None:
 
 def export(
     name: StudyName,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the bundle.")],
+    out: Annotated[Path, typer.Option("--out", help="The bundle: a folder, or a .zip file.")],
     rule: Rule = MAJORITY,
     members: Members = MEMBERS,
     per_architecture: PerArchitecture = None,
@@ -234,27 +235,11 @@ def export(
     all_trials = load_trials(engine, study)
     truth = load_truth(engine, study, cache=settings.cache_dir)
     ledger = load_ledger(engine, study, truth, cache=settings.cache_dir, trials=all_trials)
-    choice = decide_and_estimate(ledger, rule=rule, limits=limits).choice
-    numbers = [ledger.numbers[i] for i in choice.members]
+    outcome = decide_and_estimate(ledger, rule=rule, limits=limits)
+    numbers = [ledger.numbers[i] for i in outcome.choice.members]
     found = exports.load_candidates(engine, study, numbers, trials=all_trials)
     chosen = [found[number] for number in numbers]
-    write_bundle(out, exports.make_bundle(engine, study, chosen, choice=choice))
+    figure = outcome.estimates[outcome.rule].naive
+    made = exports.make_bundle(engine, study, chosen, choice=outcome.choice, figure=figure)
+    write_bundle(out, made)
     results.print(f"{out}: trials {', '.join(map(str, numbers))} of study {name}")
-
-
-def predict(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
-    file: Annotated[Path, typer.Argument(metavar="INPUT", help="New data, same format.")],
-    out: Annotated[Path, typer.Option("--out", help="The CSV file to write.")] = Path(
-        "predictions.csv"
-    ),
-    proba: Annotated[bool, typer.Option("--proba", help="Add the votes of each class.")] = False,
-) -> None:
-    """Apply a bundle to new data.
-
-    Writes one line a sequence, in the input's order.
-    """
-    from muster_ensemble.predict import predict_file  # noqa: PLC0415 - torch, as in worker.py
-
-    count = predict_file(bundle, file, out, proba=proba)
-    results.print(f"{out}: {count} predictions")

@@ -7,15 +7,13 @@ import errno
 import os
 import signal
 import sys
-from importlib.metadata import version
-from typing import Annotated
 
 import typer
 
 from muster.errors import MusterError, UserError
-from muster_cli import data, database, ensemble, run, serve, status, study, worker
-from muster_cli.console import configure_logging, progress
-from muster_cli.options import opened
+from muster_cli import bundle
+from muster_cli.console import progress
+from muster_cli.root import new_app
 
 # What the operating system refuses and the user can mend.
 MORE_ROOM = "make room, then run the command again"
@@ -26,53 +24,14 @@ REFUSALS = {
     errno.EROFS: "name a place that you may write to",
 }
 
-app = typer.Typer(
-    name="muster",
-    help="Gather scattered machines into one search for time-series classifiers.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-app.command("run")(run.run)
-app.command("worker")(worker.worker)
-app.command("status")(status.status)
-app.command("ensemble")(ensemble.ensemble)
-app.command("export")(ensemble.export)
-app.command("predict")(ensemble.predict)
-app.command("dashboard")(serve.dashboard)
-app.add_typer(database.app, name="db")
-app.add_typer(data.app, name="data")
-app.add_typer(study.app, name="study")
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"muster {version('muster')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _root(
-    context: typer.Context,
-    debug: Annotated[
-        bool, typer.Option("--debug", help="Log everything, show tracebacks.")
-    ] = False,
-    _version: Annotated[
-        bool,
-        typer.Option(
-            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
-        ),
-    ] = False,
-) -> None:
-    configure_logging(debug=debug)
-    context.call_on_close(opened.close)
+# Those that need neither Optuna nor a database, and so start without them.
+LIGHT = {"predict", "bundle"}
 
 
 def main() -> None:
     """Run the command line. Exit codes: 0 done, 1 our fault, 2 input, 3 unavailable, 130/143."""
     try:
-        app()
+        _app()()
     except MusterError as error:
         if "--debug" in sys.argv:
             raise
@@ -89,6 +48,19 @@ def main() -> None:
         sys.exit(UserError.exit_code)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+
+
+def _app() -> typer.Typer:
+    """The commands; for one that does without a database, those alone."""
+    command = next((each for each in sys.argv[1:] if not each.startswith("-")), None)
+    if command not in LIGHT:
+        from muster_cli.commands import app  # noqa: PLC0415 - Optuna, SQLAlchemy
+
+        return app
+    app = new_app()
+    app.command("predict")(bundle.predict)
+    app.add_typer(bundle.app, name="bundle")
+    return app
 
 
 def _say(message: str) -> None:

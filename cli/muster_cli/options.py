@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from sqlalchemy import Engine
 from muster.errors import UserError
 from muster.metrics import METRICS
 from muster.settings import Settings, load_settings
+from muster_cli.console import opened
 from muster_db import engine as engines
 from muster_db import schema, urls
 from muster_db.pruning import PRUNERS
@@ -19,9 +19,6 @@ from muster_db.samplers import SAMPLERS
 
 # A command that finds nobody at the URL says so soon; one that is at work waits longer.
 FIRST_SECONDS = 5.0
-
-# What a command opens and its end closes: a server counts who leaves without a word as aborted.
-opened = ExitStack()
 
 Db = Annotated[
     str | None,

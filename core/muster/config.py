@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Share = Annotated[float, Field(gt=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NotNegative = Annotated[float, Field(ge=0.0)]
+
+
+def _averaged_from(value: object) -> object:
+    # Configurations of before this had a default of 1.0 say null.
+    return 1.0 if value is None else value
 
 
 class Choice(BaseModel):
@@ -48,7 +53,7 @@ class TrialConfig(BaseModel):
     warmup: Share = 0.2
     plateau_factor: Share = 0.3
     plateau_patience: Annotated[int, Field(ge=0)] = 3
-    swa_start: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    swa_start: Annotated[float, Field(gt=0.0, le=1.0), BeforeValidator(_averaged_from)] = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     batch_size: Annotated[int, Field(ge=1)] = 32

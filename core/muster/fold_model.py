@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from muster import models
 from muster.config import TrialConfig
@@ -19,6 +20,9 @@ from muster.samples import Samples
 from muster.tensors import pack, unpack
 
 FORMAT = 1
+# Options that count layers, and what any other may be however small the model is.
+DEPTHS = {"layers", "blocks", "depth", "dense"}
+SMALL = 1024
 
 
 @dataclass(frozen=True)
@@ -83,9 +87,10 @@ class FoldModel:
             config = TrialConfig.model_validate(content["config"])
             shape = InputShape(**content["shape"])
             preprocessor = Preprocessor.from_json(content["preprocessor"])
+            _refuse_other_sizes(config, shape, preprocessor, tensors)
             model = _empty(config, shape, preprocessor)
             model.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
             raise UserError(f"the fold model is damaged: {error}") from error
         broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
         if broken:
@@ -106,6 +111,29 @@ def make_model(config: TrialConfig, shape: InputShape, preprocessor: Preprocesso
     """Fresh weights from torch's current random state, for the channels that were kept."""
     kept = InputShape(len(preprocessor.kept), shape.static_features, shape.classes)
     return models.build(config.architecture, kept, dropout=config.dropout)
+
+
+def _refuse_other_sizes(
+    config: TrialConfig, shape: InputShape, preprocessor: Preprocessor, tensors: dict[str, Tensor]
+) -> None:
+    """Raise before memory is taken: what the configuration says must be what the tensors are."""
+    name, options = config.architecture.name, config.architecture.options
+    if name not in models.ARCHITECTURES:
+        raise ValueError(f"unknown architecture {name!r}; a newer muster may know it")
+    problems = models.check_options(name, options)
+    if problems:
+        raise ValueError("; ".join(problems))
+    numbers = sum(tensor.numel() for tensor in tensors.values())
+    for option, value in options.items():
+        # Each layer has weights of its own, and none of a size is smaller than that.
+        most = len(tensors) if option in DEPTHS else max(numbers, SMALL)
+        if isinstance(value, int) and value > most:
+            raise ValueError(f"{option} = {value} is more than its {len(tensors)} tensors hold")
+    with torch.device("meta"):
+        expected = make_model(config, shape, preprocessor).state_dict()
+    found = {key: (tensor.shape, tensor.dtype) for key, tensor in tensors.items()}
+    if found != {key: (tensor.shape, tensor.dtype) for key, tensor in expected.items()}:
+        raise ValueError("its tensors are not those of its configuration")
 
 
 def _empty(config: TrialConfig, shape: InputShape, preprocessor: Preprocessor) -> Model:

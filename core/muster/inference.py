@@ -44,7 +44,7 @@ def predict_proba(
 
     Raises Interrupted, as train does.
     """
-    with repeatable():
+    with repeatable(tf32=False):
         forward = _forward(model, samples, should_stop)
         windows = torch.cat([logits.float().softmax(dim=1) for logits, _ in forward])
     sums = torch.zeros(samples.sequences, windows.shape[1], device=windows.device)
@@ -60,11 +60,14 @@ def heed(should_stop: ShouldStop) -> None:
         raise Interrupted("training was told to stop between two batches")
 
 
-def repeatable() -> AbstractContextManager[None]:
-    """Within it, the same computation on the same GPU gives the same numbers to the bit."""
+def repeatable(*, tf32: bool = True) -> AbstractContextManager[None]:
+    """Within it, the same computation on the same GPU gives the same numbers to the bit.
+
+    tf32: whether convolutions and recurrent layers may round to ten bits there, as a CPU does not.
+    """
     # Left to itself, cuDNN may pick another algorithm, hence other sums, in the next run.
     flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
-        enabled=True, benchmark=False, deterministic=True
+        enabled=True, benchmark=False, deterministic=True, allow_tf32=tf32
     )
     return flags
 

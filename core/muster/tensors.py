@@ -32,7 +32,7 @@ def unpack(data: bytes, *, what: str) -> tuple[dict[str, Tensor], dict[str, Any]
         size = int.from_bytes(data[:HEADER_BYTES], "little")
         header = json.loads(data[HEADER_BYTES : HEADER_BYTES + size])
         content = json.loads(header["__metadata__"][KEY])
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{what} is damaged or no file of muster's ({error})") from error
     if not isinstance(content, dict):
         raise UserError(f"{what} is damaged: its description is no table")

@@ -1,4 +1,4 @@
-"""An exported ensemble: one folder of safetensors and JSON, each file with its SHA-256.
+"""An exported ensemble: safetensors and JSON in a folder or .zip, each file with its SHA-256.
 
 Reading it needs neither Optuna nor a database, and unpickles nothing.
 """
@@ -8,28 +8,31 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from muster.config import TrialConfig
 from muster.data.schema import Schema
 from muster.errors import UserError
 from muster.voting import RULES
-from muster_ensemble.files import write_folder
+from muster_ensemble.storage import MEND, ZIP, list_files, read_files, write_files
 
-# Format 2 has the vote's weights, temperatures and factors.
-FORMAT = 2
-VOTE = {"weights", "temperatures", "factors"}
+FORMAT = 3
+# What a format's manifest has and those before it have not: the vote, then what verifying takes.
+ADDED = {2: {"weights", "temperatures", "factors"}, 3: {"figure", "versions"}}
 MANIFEST = "manifest.json"
 SCHEMA = "schema.json"
-NAME = re.compile(r"schema\.json|members/\d{1,9}/(?:config\.json|fold\d{1,3}\.safetensors)")
+CONTRACT = "contract.json"
+NAME = re.compile(
+    r"(?:schema|contract)\.json|members/\d{1,9}/(?:config\.json|fold\d{1,3}\.safetensors)"
+)
 Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Factor = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 M = TypeVar("M", bound=BaseModel)
-MEND = "copy the bundle again, or export it again with `muster ensemble`"
+LARGEST_JSON = 2**27
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,10 @@ class Member:
 class Bundle:
     """What predicts on its own. rule: a name of muster.voting.RULES. metric: the study's.
 
-    weights, temperatures, factors: as muster.voting.vote takes them.
+    weights, temperatures, factors: as muster.voting.vote takes them. contract: its canonical
+    text, whose SHA-256 is contract_hash. figure: the metric of the vote over the out-of-fold
+    predictions that chose it. versions: of the packages at export. Bundles of before format 3
+    lack these three.
     """
 
     schema: Schema
@@ -57,6 +63,9 @@ class Bundle:
     weights: tuple[float, ...] = ()
     temperatures: tuple[float, ...] = ()
     factors: tuple[float, ...] = ()
+    contract: str | None = None
+    figure: float | None = None
+    versions: dict[str, str] = field(default_factory=dict)
 
 
 class FileEntry(BaseModel):
@@ -82,23 +91,29 @@ class Manifest(BaseModel):
     weights: tuple[Share, ...] = ()
     temperatures: tuple[Factor, ...] = ()
     factors: tuple[Factor, ...] = ()
+    figure: FiniteFloat | None = None
+    versions: dict[str, str] = {}
     files: dict[str, FileEntry]
     digest: str = ""
 
     def sealed(self) -> Manifest:
         """The same manifest with the digest that belongs to it."""
-        left_out = {"digest"} | (VOTE if self.format == 1 else set())
+        left_out = {"digest"}.union(
+            *(new for number, new in ADDED.items() if number > self.format)
+        )
         plain = json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
         return self.model_copy(update={"digest": _sha256(plain.encode())})
 
 
 def write_bundle(path: Path, bundle: Bundle) -> None:
-    """Write the folder whole, in place of an older bundle or an empty folder at most.
+    """Write folder or .zip, whole, in place of an older bundle or an empty folder at most.
 
     Raises UserError when something else is there, or when it cannot be written.
     """
     _refuse_to_replace_anything_else(path)
     files = {SCHEMA: _json(bundle.schema)}
+    if bundle.contract is not None:
+        files[CONTRACT] = bundle.contract.encode()
     for member in bundle.members:
         files[_config_name(member.number)] = _json(member.config)
         for fold, data in enumerate(member.folds):
@@ -113,20 +128,26 @@ def write_bundle(path: Path, bundle: Bundle) -> None:
         weights=bundle.weights,
         temperatures=bundle.temperatures,
         factors=bundle.factors,
+        figure=bundle.figure,
+        versions=bundle.versions,
         files={n: FileEntry(sha256=_sha256(data), size=len(data)) for n, data in files.items()},
     )
-    write_folder(path, {**files, MANIFEST: _json(manifest.sealed())})
+    write_files(path, {**files, MANIFEST: _json(manifest.sealed())})
 
 
 def read_bundle(path: Path) -> Bundle:
-    """The bundle in that folder, every byte of it checked against the manifest.
+    """The bundle in that folder or .zip, every byte of it checked against the manifest.
 
-    Raises UserError, which names the file, for a folder that is no bundle, a newer format, a
-    changed, missing or unknown file, a link, and names that lead out of the folder.
+    Nothing is unpacked to the disk. Raises UserError, which names the file, for what is no bundle,
+    a newer format, a changed, missing or unknown file, a link, and names that lead elsewhere.
     """
-    manifest = _read_manifest(path)
-    _refuse_unknown_files(path, manifest)
-    files = {name: _read_checked(path, name, entry) for name, entry in manifest.files.items()}
+    sizes = list_files(path)
+    manifest = _read_manifest(path, sizes)
+    _refuse_other_files(path, manifest, sizes)
+    files = read_files(path, {name: sizes[name] for name in manifest.files})
+    for name, entry in manifest.files.items():
+        if _sha256(files[name]) != entry.sha256:
+            raise UserError(f"{path / name}: its content was changed (SHA-256 differs); {MEND}")
     members = []
     for number in manifest.members:
         config = _parse(TrialConfig, files, _config_name(number), path)
@@ -141,6 +162,9 @@ def read_bundle(path: Path) -> Bundle:
     schema = _parse(Schema, files, SCHEMA, path)
     if len(manifest.factors) not in (0, len(schema.classes)):
         raise UserError(f"{path / MANIFEST}: its factors are not one a class; {MEND}")
+    contract = files.get(CONTRACT)
+    if contract is not None and _sha256(contract) != manifest.contract_hash:
+        raise UserError(f"{path / CONTRACT}: not the contract that the manifest names; {MEND}")
     return Bundle(
         schema=schema,
         members=tuple(members),
@@ -151,17 +175,25 @@ def read_bundle(path: Path) -> Bundle:
         weights=manifest.weights,
         temperatures=manifest.temperatures,
         factors=manifest.factors,
+        contract=None if contract is None else contract.decode(errors="replace"),
+        figure=manifest.figure,
+        versions=manifest.versions,
     )
 
 
-def _read_manifest(path: Path) -> Manifest:
+def _read_manifest(path: Path, sizes: dict[str, int]) -> Manifest:
     place = path / MANIFEST
-    if not place.is_file() or place.is_symlink():
-        raise UserError(f"{path}: no bundle, {MANIFEST} is not there; name the bundle's folder")
-    data = _read(place)
+    if MANIFEST not in sizes:
+        raise UserError(
+            f"{path}: no bundle, {MANIFEST} is not there; name the bundle's folder, or a .zip "
+            "whose first level is the bundle's"
+        )
+    if sizes[MANIFEST] > LARGEST_JSON:
+        raise UserError(f"{place}: {sizes[MANIFEST]} bytes long, so no manifest; {MEND}")
+    data = read_files(path, {MANIFEST: sizes[MANIFEST]})[MANIFEST]
     try:
         raw = json.loads(data)
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         raise UserError(f"{place}: no JSON ({fault}); {MEND}") from fault
     found = raw.get("format") if isinstance(raw, dict) else None
     if isinstance(found, int) and found > FORMAT:
@@ -186,36 +218,18 @@ def _read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _refuse_unknown_files(path: Path, manifest: Manifest) -> None:
-    known = {*manifest.files, MANIFEST}
-    folders = {parent.as_posix() for name in known for parent in Path(name).parents}
-    for place in sorted(path.rglob("*")):
-        name = place.relative_to(path).as_posix()
-        if place.is_symlink():
-            raise UserError(f"{place}: a link, which a bundle never holds; {MEND}")
-        if name not in known and not (place.is_dir() and name in folders):
-            raise UserError(f"{place}: not a file of this bundle; move it elsewhere")
-
-
-def _read_checked(path: Path, name: str, entry: FileEntry) -> bytes:
-    place = path / name
-    if not place.is_file():
-        raise UserError(f"{place}: missing; {MEND}")
-    if place.stat().st_size != entry.size:
-        raise UserError(
-            f"{place}: {place.stat().st_size} bytes long instead of {entry.size}; {MEND}"
-        )
-    data = _read(place)
-    if _sha256(data) != entry.sha256:
-        raise UserError(f"{place}: its content was changed (SHA-256 differs); {MEND}")
-    return data
-
-
-def _read(place: Path) -> bytes:
-    try:
-        return place.read_bytes()
-    except OSError as fault:
-        raise UserError(f"{place}: cannot be read ({fault.strerror}); {MEND}") from fault
+def _refuse_other_files(path: Path, manifest: Manifest, sizes: dict[str, int]) -> None:
+    """UserError for files that the manifest does not list, or lists in another size."""
+    for name in sizes:
+        if name not in manifest.files and name != MANIFEST:
+            raise UserError(f"{path / name}: not a file of this bundle; move it elsewhere")
+    for name, entry in manifest.files.items():
+        if name not in sizes:
+            raise UserError(f"{path / name}: missing; {MEND}")
+        if sizes[name] != entry.size:
+            raise UserError(
+                f"{path / name}: {sizes[name]} bytes long instead of {entry.size}; {MEND}"
+            )
 
 
 def _parse(model: type[M], files: dict[str, bytes], name: str, path: Path) -> M:
@@ -236,10 +250,21 @@ def _validate(model: type[M], data: bytes, place: Path) -> M:
 
 
 def _refuse_to_replace_anything_else(path: Path) -> None:
+    if path.suffix == ZIP:
+        if path.is_symlink() or (path.exists() and not _is_bundle(path)):
+            raise UserError(f"{path}: there is something else than a bundle; name another place")
+        return
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise UserError(f"{path}: there is something else than a folder; name another place")
     if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
         raise UserError(f"{path}: a folder that holds no bundle; name an empty or a new one")
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        return path.is_file() and MANIFEST in list_files(path)
+    except UserError:
+        return False
 
 
 def _config_name(number: int) -> str:

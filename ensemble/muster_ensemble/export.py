@@ -27,6 +27,9 @@ from muster_ensemble.figures import TrialPoint
 from muster_ensemble.ledger import blob_names, weights
 from muster_ensemble.select import Candidate
 
+# What predictions may depend on.
+PACKAGES = ("numpy", "pandas", "safetensors", "torch")
+
 
 def history(trials: Sequence[FrozenTrial]) -> list[TrialPoint]:
     """The same trials as the report shows them."""
@@ -76,11 +79,16 @@ def load_candidates(
 
 
 def make_bundle(
-    engine: Engine, study: Study, members: Sequence[Candidate], *, choice: Choice
+    engine: Engine,
+    study: Study,
+    members: Sequence[Candidate],
+    *,
+    choice: Choice,
+    figure: float | None = None,
 ) -> Bundle:
     """The chosen trials with the weights of all their folds, ready to be written.
 
-    members: in the order of the choice's.
+    members: in the order of the choice's. figure: the choice's naive one.
     """
     return Bundle(
         schema=study.contract.dataset_schema,
@@ -92,6 +100,9 @@ def make_bundle(
         metric=study.contract.metric,
         contract_hash=study.contract.hash,
         muster_version=version("muster"),
+        contract=study.contract.canonical,
+        figure=figure,
+        versions={name: version(name) for name in PACKAGES},
     )
 
 

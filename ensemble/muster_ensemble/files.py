@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from muster.errors import UserError
 
@@ -19,6 +20,23 @@ def write_file(path: Path, data: bytes) -> None:
         fresh = _beside(path, "new")
         try:
             _fill(fresh, data)
+            os.replace(fresh, path)
+        finally:
+            fresh.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def appearing(path: Path) -> Iterator[TextIO]:
+    """A text stream whose content stands at path when the block ends; nothing if it raises."""
+    with _disk_faults(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = _beside(path, "new")
+        try:
+            with fresh.open("x", encoding="utf-8", newline="") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
             os.replace(fresh, path)
         finally:
             fresh.unlink(missing_ok=True)

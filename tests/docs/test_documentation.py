@@ -14,7 +14,7 @@ from muster.losses import LOSSES
 from muster.models import ARCHITECTURES
 from muster.settings import COMPOSE_ONLY, variables
 from muster.space import parse_space
-from muster_cli.main import app
+from muster_cli.commands import app
 from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
 

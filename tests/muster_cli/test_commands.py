@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 from commands import SPACE, Finished, done, files_in, finish, muster, started, write_example
 from muster.errors import UserError
 from muster.space import load_space
-from muster_cli.main import app
+from muster_cli.commands import app
 from muster_db.engine import connect
 from muster_db.mirror import Mirror
 from muster_db.study import open_study

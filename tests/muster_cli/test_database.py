@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from commands import write_example
 from muster.errors import UserError
-from muster_cli.main import app
+from muster_cli.commands import app
 from muster_db import blobs, datasets, schema, study
 from muster_db.clock import clock
 from muster_db.engine import connect

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from typer.testing import CliRunner
 
-from muster_cli.main import app
+from muster_cli.commands import app
 
 HELP = {
     (): ("run", "worker", "status", "ensemble", "export", "predict", "dashboard", "db", "data"),
@@ -36,6 +36,8 @@ HELP = {
         "--json",
     ),
     ("export",): ("--out", "--rule", "--members", "--db"),
+    ("bundle",): ("verify",),
+    ("bundle", "verify"): ("BUNDLE", "--data", "--data-root", "--db"),
     ("predict",): ("BUNDLE", "INPUT", "--out", "--proba"),
     ("dashboard",): ("--host", "--port", "--db"),
     ("db",): ("init", "upgrade"),

@@ -125,8 +125,8 @@ def test_a_newer_format_an_unknown_rule_and_lost_members_say_what_to_do(folder: 
     reseal(folder, lambda content: content.update(rule="soft", members=[4, 5]))
     with pytest.raises(UserError, match=r"members/5/config\.json: missing"):
         read_bundle(folder)
-    reseal(folder, lambda content: content.update(format=3))
-    with pytest.raises(UserError, match="bundle format 3, this muster reads up to 2; upgrade"):
+    reseal(folder, lambda content: content.update(format=4))
+    with pytest.raises(UserError, match="bundle format 4, this muster reads up to 3; upgrade"):
         read_bundle(folder)
 
 
@@ -142,15 +142,28 @@ def test_how_the_members_vote_is_kept(bundle: Bundle, tmp_path: Path) -> None:
     assert read_bundle(tmp_path / "bundle") == voting
 
 
-def test_a_bundle_of_format_1_is_read_as_it_was_written(bundle: Bundle, folder: Path) -> None:
-    place = folder / "manifest.json"
-    content = json.loads(place.read_text())
-    for name in ("weights", "temperatures", "factors", "digest"):
-        del content[name]
-    content["format"] = 1
-    plain = json.dumps(content, sort_keys=True).encode()
-    place.write_text(json.dumps(content | {"digest": hashlib.sha256(plain).hexdigest()}))
-    assert read_bundle(folder) == bundle
+@pytest.mark.parametrize("name", ["folder", "bundle.zip"])
+def test_folder_and_zip_hold_the_same(bundle: Bundle, tmp_path: Path, name: str) -> None:
+    contract = '{"folds":[0,1]}'
+    whole = replace(
+        bundle,
+        contract=contract,
+        contract_hash=hashlib.sha256(contract.encode()).hexdigest(),
+        figure=0.875,
+        versions={"torch": "2.13.0"},
+    )
+    write_bundle(tmp_path / name, whole)
+    assert read_bundle(tmp_path / name) == whole
+    first = (tmp_path / name).read_bytes() if name.endswith(".zip") else b""
+    write_bundle(tmp_path / name, whole)
+    assert not first or (tmp_path / name).read_bytes() == first
+
+
+def test_a_zip_takes_the_place_of_nothing_but_a_bundle(bundle: Bundle, tmp_path: Path) -> None:
+    (tmp_path / "thesis.zip").write_text("chapters")
+    with pytest.raises(UserError, match=r"thesis\.zip: there is something else than a bundle"):
+        write_bundle(tmp_path / "thesis.zip", bundle)
+    assert (tmp_path / "thesis.zip").read_text() == "chapters"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,8 @@ from muster.voting import vote
 from muster_ensemble.bundle import Bundle, Member, write_bundle
 from muster_ensemble.predict import load, predict_file
 
+DATA = Path(__file__).parents[1] / "data/bundles"
+
 
 @pytest.fixture
 def folder(bundle: Bundle, tmp_path: Path) -> Path:
@@ -28,15 +31,37 @@ def read_rows(path: Path) -> list[list[str]]:
         return list(csv.reader(stream))
 
 
-def test_loading_a_bundle_reaches_neither_optuna_nor_a_database() -> None:
-    program = (
-        "import sys, muster_ensemble.predict\n"
-        "print([n for n in ('optuna', 'sqlalchemy', 'muster_db') if n in sys.modules])"
-    )
+BLOCKED = """
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"optuna", "sqlalchemy", "alembic", "muster_db", "pymysql"}:
+            raise ImportError(name + " is not there")
+sys.meta_path.insert(0, Blocked())
+from muster_cli.main import main
+for command in sys.argv[1].splitlines():
+    sys.argv = ["muster", *command.split()]
+    try:
+        main()
+    except SystemExit as end:
+        assert not end.code, end.code
+"""
+
+
+def test_predicting_and_verifying_take_neither_optuna_nor_a_database(tmp_path: Path) -> None:
+    shutil.copytree(DATA, tmp_path / "data")
+    commands = "predict data/format2 data/input.csv --out out.csv\nbundle verify data/format2"
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", BLOCKED, commands],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
-    assert done.stdout.strip() == "[]"
+    assert (done.returncode, done.stderr) == (0, "")
+    assert read_rows(tmp_path / "out.csv")[1] == ["w30", "slow"]
+    assert "not checked: the figure; bundles of before format 3" in done.stdout
 
 
 def test_the_vote_is_over_the_mean_of_each_members_fold_models(
@@ -73,6 +98,38 @@ def test_predictions_keep_the_order_and_number_of_the_input(
     assert rows[0] == ["sample_index", "pace"]
     assert [row[0] for row in rows[1:]] == ["012", "7", "a,b", "003"]
     assert {row[1] for row in rows[1:]} <= set(walks.schema.classes)
+
+
+@pytest.mark.parametrize("numbers", [1, 13, 10**6])
+def test_the_size_of_the_pieces_changes_no_label(
+    walks: Dataset, folder: Path, tmp_path: Path, numbers: int
+) -> None:
+    told: list[int] = []
+    out, data = tmp_path / "predictions.csv", tmp_path / "data/values.csv"
+    predict_file(folder, data, out, proba=True, told=told.append, numbers=numbers)
+    rows = read_rows(out)[1:]
+    whole = load(folder).predict_proba(walks, index=walks.train_index)
+    assert told[-1] == len(rows) == 18
+    assert (len(told) > 2) == (numbers < 10**6)
+    assert [row[0] for row in rows] == list(walks.identifiers[:18])
+    assert [row[1] for row in rows] == [walks.schema.classes[i] for i in whole.argmax(axis=1)]
+    shares = np.array([row[2:] for row in rows], dtype=float)
+    np.testing.assert_allclose(shares, whole, atol=2e-6)
+    blocks = replace(load(folder), numbers=numbers).predict_proba(walks, index=walks.train_index)
+    np.testing.assert_allclose(blocks, whole, atol=1e-6)
+
+
+def test_rows_that_are_apart_are_predicted_all_the_same(
+    folder: Path, walks: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    lines = (tmp_path / "data/values.csv").read_text().splitlines()
+    apart = tmp_path / "apart.csv"
+    apart.write_text("\n".join([lines[0], *lines[2:], lines[1]]) + "\n")
+    out = tmp_path / "predictions.csv"
+    predict_file(folder, tmp_path / "data/values.csv", tmp_path / "sorted.csv")
+    assert predict_file(folder, apart, out, numbers=20) == 18
+    assert out.read_text() == (tmp_path / "sorted.csv").read_text()
+    assert "apart.csv: rows of a sequence are apart" in caplog.text
 
 
 def test_probabilities_are_a_column_a_class(folder: Path, walks: Dataset, tmp_path: Path) -> None:

@@ -59,9 +59,9 @@ def unlabelled(sequences: int) -> Texts:
     return np.full(sequences, "", dtype=object)
 
 
-def numbered(sequences: int) -> tuple[str, ...]:
+def numbered(sequences: int, first: int = 0) -> tuple[str, ...]:
     """Identifiers of a format that has none: the position in the file, from 0."""
-    return tuple(map(str, range(sequences)))
+    return tuple(map(str, range(first, first + sequences)))
 
 
 def as_texts(values: NDArray[np.generic]) -> Texts:

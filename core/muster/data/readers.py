@@ -49,15 +49,20 @@ def read_input(schema: Schema, path: Path) -> Dataset:
     Labels in it are not read and further columns are ignored; UserError where a channel or static
     column of the schema is missing.
     """
-    description = parse_description(schema.description, where="the dataset's schema")
-    request = Request(
+    request = input_request(schema, path)
+    part = READERS[request.description.format or "ts"](request)
+    return assemble_input(request.description, schema, part)
+
+
+def input_request(schema: Schema, path: Path) -> Request:
+    """What to read from a file of new data."""
+    return Request(
         values=path,
         labels=None,
-        description=description,
+        description=parse_description(schema.description, where="the dataset's schema"),
         channels=schema.channels,
         role="input",
     )
-    return assemble_input(description, schema, READERS[description.format or "ts"](request))
 
 
 def _sources(description: Description) -> tuple[Source, Source | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,40 +24,73 @@ log = logging.getLogger(__name__)
 FIRST_LINE = 2
 
 
+@dataclass(frozen=True)
+class Columns:
+    """What a request takes from which column: channels, texts a sequence, and the time, if any."""
+
+    identifier: str
+    channels: tuple[str, ...]
+    texts: tuple[str, ...]
+    time: tuple[str, ...]
+    beside: tuple[str, ...]
+
+
 def read(request: Request) -> Part:
     """The sequences in the order of their first row, each sorted by time.
 
     Group, static columns and labels may stand in the values (constant within a sequence) or in
     the labels file, where a sequence without a row is unlabelled.
     """
-    columns = request.description.columns
-    names = header(request.values)
     beside = header(request.labels) if request.labels is not None else []
+    columns = choose_columns(request, header(request.values), beside)
+    frame = read_table(
+        request.values,
+        texts=[columns.identifier, *columns.texts],
+        numbers=[*columns.time, *columns.channels],
+    )
+    return part_of(frame, request, columns)
+
+
+def choose_columns(request: Request, names: list[str], beside: list[str]) -> Columns:
+    """Which of the columns of these names, and of the labels file's, the request needs.
+
+    Raises UserError naming all that are missing.
+    """
+    described = request.description.columns
     channels = _channels(request, names)
-    texts = [name for name in _texts(request) if name in names and name not in beside]
-    identifier = str(columns.identifier)
     _require_all(request, names, beside, channels)
-    time = [columns.time] if columns.time is not None else []
-    frame = read_table(request.values, texts=[identifier, *texts], numbers=[*time, *channels])
-    codes, identifiers = _identifiers(frame, identifier, request.values)
-    order = _order(frame, codes, identifiers, request)
-    values = to_numbers(frame[list(channels)], request.values, first_line=FIRST_LINE)[order]
+    return Columns(
+        identifier=str(described.identifier),
+        channels=channels,
+        texts=tuple(n for n in _texts(request) if n in names and n not in beside),
+        time=(described.time,) if described.time is not None else (),
+        beside=tuple(beside),
+    )
+
+
+def part_of(frame: pd.DataFrame, request: Request, columns: Columns) -> Part:
+    """The sequences whose rows are all in the frame, which begins at its index's line."""
+    path, described = request.values, request.description.columns
+    first_line = FIRST_LINE + int(frame.index[0])
+    frame = frame.reset_index(drop=True)
+    codes, identifiers = _identifiers(frame, columns.identifier, path, first_line)
+    order = _order(frame, codes, identifiers, request, first_line)
+    values = to_numbers(frame[list(columns.channels)], path, first_line=first_line)[order]
     owners = identifiers[codes[order]]
     facts = {
-        name: _constant(to_texts(frame[name])[order], owners, name, request.values)
-        for name in texts
+        name: _constant(to_texts(frame[name])[order], owners, name, path) for name in columns.texts
     }
     if request.labels is not None:
-        facts |= _facts(request, request.labels, beside, identifiers)
+        facts |= _facts(request, request.labels, list(columns.beside), identifiers)
     return Part(
-        path=request.values,
-        channels=channels,
+        path=path,
+        channels=columns.channels,
         values=values,
         lengths=np.bincount(codes, minlength=len(identifiers)).astype(np.int64),
         identifiers=tuple(map(str, identifiers)),
-        labels=facts.get(columns.label, unlabelled(len(identifiers))),
-        groups=facts.get(columns.group) if columns.group is not None else None,
-        static={name: facts[name] for name in columns.static},
+        labels=facts.get(described.label, unlabelled(len(identifiers))),
+        groups=facts.get(described.group) if described.group is not None else None,
+        static={name: facts[name] for name in described.static},
     )
 
 
@@ -104,12 +138,14 @@ def _require_all(
     require_columns(request.values, names, inside)
 
 
-def _identifiers(frame: pd.DataFrame, name: str, path: Path) -> tuple[NDArray[np.int64], Texts]:
+def _identifiers(
+    frame: pd.DataFrame, name: str, path: Path, first_line: int
+) -> tuple[NDArray[np.int64], Texts]:
     texts = to_texts(frame[name])
     empty = np.flatnonzero(texts == "")
     if empty.size:
         raise UserError(
-            f"{path}: column {name}, line {empty[0] + FIRST_LINE}: no identifier; every row must "
+            f"{path}: column {name}, line {empty[0] + first_line}: no identifier; every row must "
             "name its sequence"
         )
     codes, identifiers = pd.factorize(texts)
@@ -117,26 +153,32 @@ def _identifiers(frame: pd.DataFrame, name: str, path: Path) -> tuple[NDArray[np
 
 
 def _order(
-    frame: pd.DataFrame, codes: NDArray[np.int64], identifiers: Texts, request: Request
+    frame: pd.DataFrame,
+    codes: NDArray[np.int64],
+    identifiers: Texts,
+    request: Request,
+    first_line: int,
 ) -> NDArray[np.intp]:
     """Rows by sequence, then by time; UserError where a time is missing or stands there twice."""
     column = request.description.columns.time
     if column is None:
         return np.asarray(np.argsort(codes, kind="stable"))
-    time = _times(frame[column], request.values)
+    time = _times(frame[column], request.values, first_line)
     order: NDArray[np.intp] = np.lexsort((time, codes))
     same = (np.diff(codes[order]) == 0) & (np.diff(time[order]) == 0)
     if same.any():
         first, second = sorted(order[np.flatnonzero(same)[0] :][:2])
         raise UserError(
             f"{request.values}: sequence {identifiers[codes[first]]} has {column} "
-            f"{frame[column].iloc[first]} twice, in lines {first + FIRST_LINE} and "
-            f"{second + FIRST_LINE}; strike one of them"
+            f"{frame[column].iloc[first]} twice, in lines {first + first_line} and "
+            f"{second + first_line}; strike one of them"
         )
     return order
 
 
-def _times(column: pd.Series, path: Path) -> NDArray[np.float64] | NDArray[np.int64]:
+def _times(
+    column: pd.Series, path: Path, first_line: int
+) -> NDArray[np.float64] | NDArray[np.int64]:
     """Numbers, or dates and times as nanoseconds."""
     times: NDArray[np.float64] | NDArray[np.int64]
     times = np.asarray(pd.to_numeric(column, errors="coerce"), dtype=np.float64)
@@ -148,7 +190,7 @@ def _times(column: pd.Series, path: Path) -> NDArray[np.float64] | NDArray[np.in
     bad = np.flatnonzero(missing)
     if bad.size:
         raise UserError(
-            f"{path}: column {column.name}, line {bad[0] + FIRST_LINE}: "
+            f"{path}: column {column.name}, line {bad[0] + first_line}: "
             f"{column.iloc[bad[0]]!r} is neither a number nor an ISO date; mend the time"
         )
     return times

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -56,43 +57,35 @@ def read_table(path: Path, *, texts: Collection[str], numbers: Collection[str]) 
     wanted = [*texts, *numbers]
     if is_parquet(path):
         return _guarded(path, lambda: pd.read_parquet(path, columns=wanted))
-    frame: pd.DataFrame = _guarded(
-        path,
-        lambda: pd.read_csv(
-            path,
-            dtype=dict.fromkeys(texts, "str"),
-            keep_default_na=False,
-            na_values=dict.fromkeys(numbers, MISSING),
-            low_memory=False,
-            float_precision="round_trip",
-        ),
-    )
-    if frame.empty:
-        raise UserError(f"{path}: a header and no rows; fetch or export it again")
-    if not isinstance(frame.index, pd.RangeIndex):
-        # pandas takes what the header does not name for an index.
-        raise UserError(f"{path}: line 2 has more values than the header has names; mend the file")
-    return frame[wanted]
+    options = _table_options(texts, numbers)
+    frame: pd.DataFrame = _guarded(path, lambda: pd.read_csv(path, **options))
+    return _checked_table(frame, path)[wanted]
+
+
+def stream_table(
+    path: Path, *, texts: Collection[str], numbers: Collection[str], rows: int
+) -> Iterator[pd.DataFrame]:
+    """The table of read_table in pieces of so many rows, whose index goes on from 0."""
+    wanted = [*texts, *numbers]
+    if is_parquet(path):
+        yield from _pieces(path, lambda: _parquet_pieces(path, wanted, rows))
+        return
+    options = _table_options(texts, numbers)
+    for frame in _pieces(path, lambda: pd.read_csv(path, chunksize=rows, **options)):
+        yield _checked_table(frame, path)[wanted]
 
 
 def read_headless(path: Path, *, text: int | None) -> pd.DataFrame:
     """A CSV file without a header, its columns numbered from 0; text: the one that holds text."""
-    columns = len(first_row(path))
-    # pandas-stubs know text keys alone.
-    missing: Any = {number: MISSING for number in range(columns) if number != text}
-    dtype: Any = {} if text is None else {text: "str"}
-    return _guarded(
-        path,
-        lambda: pd.read_csv(
-            path,
-            header=None,
-            dtype=dtype,
-            keep_default_na=False,
-            na_values=missing,
-            low_memory=False,
-            float_precision="round_trip",
-        ),
-    )
+    options = _headless_options(path, text)
+    frame: pd.DataFrame = _guarded(path, lambda: pd.read_csv(path, **options))
+    return frame
+
+
+def stream_headless(path: Path, *, text: int | None, rows: int) -> Iterator[pd.DataFrame]:
+    """The table of read_headless in pieces of so many rows, whose index goes on from 0."""
+    options = _headless_options(path, text)
+    yield from _pieces(path, lambda: pd.read_csv(path, chunksize=rows, **options))
 
 
 def first_row(path: Path) -> list[str]:
@@ -145,6 +138,56 @@ def to_texts(column: pd.Series) -> Texts:
 def is_parquet(path: Path) -> bool:
     """Whether the file's name says Parquet."""
     return path.suffix in {".parquet", ".pq"}
+
+
+def _table_options(texts: Collection[str], numbers: Collection[str]) -> dict[str, Any]:
+    return {
+        "dtype": dict.fromkeys(texts, "str"),
+        "keep_default_na": False,
+        "na_values": dict.fromkeys(numbers, MISSING),
+        "low_memory": False,
+        "float_precision": "round_trip",
+    }
+
+
+def _headless_options(path: Path, text: int | None) -> dict[str, Any]:
+    columns = len(first_row(path))
+    return {
+        "header": None,
+        "dtype": {} if text is None else {text: "str"},
+        "keep_default_na": False,
+        "na_values": {number: MISSING for number in range(columns) if number != text},
+        "low_memory": False,
+        "float_precision": "round_trip",
+    }
+
+
+def _checked_table(frame: pd.DataFrame, path: Path) -> pd.DataFrame:
+    if frame.empty:
+        raise UserError(f"{path}: a header and no rows; fetch or export it again")
+    if not isinstance(frame.index, pd.RangeIndex):
+        # pandas takes what the header does not name for an index.
+        raise UserError(f"{path}: line 2 has more values than the header has names; mend the file")
+    return frame
+
+
+def _pieces(path: Path, begin: Callable[[], Any]) -> Iterator[pd.DataFrame]:
+    pieces = _guarded(path, begin)
+    with closing(pieces):
+        while (piece := _guarded(path, lambda: next(pieces, None))) is not None:
+            yield piece
+
+
+def _parquet_pieces(path: Path, columns: list[str], rows: int) -> Iterator[pd.DataFrame]:
+    require_file(path)
+    parquet = import_module("pyarrow.parquet")
+    first = 0
+    with parquet.ParquetFile(path) as file:
+        for batch in file.iter_batches(batch_size=rows, columns=columns):
+            frame: pd.DataFrame = batch.to_pandas()
+            frame.index = pd.RangeIndex(first, first + len(frame))
+            first += len(frame)
+            yield frame[columns]
 
 
 def _parquet_header(path: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -27,32 +28,59 @@ MEND = (
 )
 
 
+@dataclass(frozen=True)
+class Layout:
+    """What the first line tells: itself, channels and steps, whether a label ends it."""
+
+    row: list[str]
+    channels: tuple[str, ...]
+    steps: int
+    is_labelled: bool
+
+    @property
+    def text(self) -> int | None:
+        """The column that holds text."""
+        return len(self.row) - 1 if self.is_labelled else None
+
+
 def read(request: Request) -> Part:
     """The rows in order; a test or input file may lack the label column.
 
     Training rows end with their label; of later files, the description's steps say whether the
     last column is one.
     """
-    path = request.values
+    layout = look(request)
+    return part_of(read_headless(request.values, text=layout.text), request, layout)
+
+
+def look(request: Request) -> Layout:
+    """The layout of the file; UserError where it is none that was asked for."""
     channels = request.description.columns.channels or DEFAULT_CHANNELS
-    row = first_row(path)
-    width = len(row)
-    _refuse_names(row, path)
-    steps, is_labelled = _shape(request, width, len(channels))
-    frame = read_headless(path, text=width - 1 if is_labelled else None)
-    _refuse_counts(row, frame, path, is_labelled=is_labelled)
-    cells = to_numbers(frame.iloc[:, : steps * len(channels)], path, first_line=1)
+    row = first_row(request.values)
+    _refuse_names(row, request.values)
+    steps, is_labelled = _shape(request, len(row), len(channels))
+    return Layout(row, channels, steps, is_labelled)
+
+
+def part_of(frame: pd.DataFrame, request: Request, layout: Layout) -> Part:
+    """The frame's rows, which begin at its index's row of the file."""
+    path, steps, channels = request.values, layout.steps, layout.channels
+    first = int(frame.index[0])
+    frame = frame.reset_index(drop=True)
+    if first == 0:
+        _refuse_counts(layout.row, frame, path, is_labelled=layout.is_labelled)
+    cells = to_numbers(frame.iloc[:, : steps * len(channels)], path, first_line=first + 1)
     values = cells.reshape(len(frame), len(channels), steps)
     keep = [channels.index(name) for name in request.channels or _kept(request, channels)]
     labels = unlabelled(len(frame))
-    if is_labelled and request.role != "input":
-        labels = _labels(to_texts(frame[width - 1]), path)
+    if layout.is_labelled and request.role != "input":
+        labels = _labels(to_texts(frame[len(layout.row) - 1]), path)
     return Part(
         path=path,
         channels=tuple(channels[position] for position in keep),
         values=np.ascontiguousarray(values[:, keep].transpose(0, 2, 1)).reshape(-1, len(keep)),
         lengths=np.full(len(frame), steps, dtype=np.int64),
-        identifiers=numbered(len(frame)),
+        identifiers=numbered(len(frame), first),
         labels=labels,
         steps=steps,
     )

@@ -1,0 +1,19 @@
+"""All commands of muster."""
+
+from __future__ import annotations
+
+from muster_cli import bundle, data, database, ensemble, run, serve, status, study, worker
+from muster_cli.root import new_app
+
+app = new_app()
+app.command("run")(run.run)
+app.command("worker")(worker.worker)
+app.command("status")(status.status)
+app.command("ensemble")(ensemble.ensemble)
+app.command("export")(ensemble.export)
+app.command("predict")(bundle.predict)
+app.command("dashboard")(serve.dashboard)
+app.add_typer(database.app, name="db")
+app.add_typer(data.app, name="data")
+app.add_typer(study.app, name="study")
+app.add_typer(bundle.app, name="bundle")
