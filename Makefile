@@ -28,7 +28,7 @@ check: .venv/installed  ## lint, types and the floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-training bench-faults  ## every benchmark
+bench: bench-training bench-faults bench-voting  ## every benchmark
 
 bench-training: .venv/installed  ## epoch times against a plain DataLoader loop
 	$(BIN)/python -m benchmarks.training
