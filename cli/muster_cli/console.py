@@ -43,6 +43,17 @@ def configure_logging(*, debug: bool) -> None:
         logging.getLogger(package).setLevel(level)
 
 
+def name_lines(name: str) -> None:
+    """Begin every line of this process's log with a name, as others write to the same stderr."""
+
+    def named(record: logging.LogRecord) -> bool:
+        record.msg = f"{name}: {record.msg}"
+        return True
+
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(named)
+
+
 def print_json(value: Any) -> None:
     """Print plain data for a script."""
     print(json.dumps(value, indent=2, ensure_ascii=False))

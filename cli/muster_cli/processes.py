@@ -23,10 +23,9 @@ from muster_cli.options import database_url
 from muster_db import trials
 from muster_db.study import Study
 from muster_db.summary import StudySummary, summarise
+from muster_worker.children import see_out, start_child
 
 LOOK_SECONDS = 0.5
-# docker stop grants 10 s; a worker needs no longer to save and give its trial back.
-STOP_SECONDS = 10.0
 # With less room, a worker can no longer say why it ended.
 LOG_BYTES = 64 * 1024
 
@@ -82,30 +81,23 @@ def _processes(
     study: Study, url: str, workers: int, threads: int, logs: Path
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Start the workers; at the end ask those that still run to stop, and see them out."""
-    # The URL may hold a password: it travels in the environment, never on a command line.
-    environment = os.environ | {"MUSTER_DB_URL": url, "OMP_NUM_THREADS": str(threads)}
-    command = [sys.executable, "-m", "muster_cli", "worker", "--study", study.name]
-    command += ["--threads", str(threads)]
+    # One slot each: how many train at once was said with --workers.
+    command = worker_command("--study", study.name, "--threads", str(threads), "--slots", "1")
     processes = []
     for number in range(workers):
         with (logs / f"worker-{number}.log").open("wb") as log:
             processes.append(
-                # A session of its own: Ctrl-C reaches this process alone, which passes it on once.
-                subprocess.Popen(
-                    command, env=environment, stderr=log, stdout=log, start_new_session=True
-                )
+                start_child(command, url=url, threads=threads, environment=os.environ, output=log)
             )
     try:
         yield processes
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            try:
-                process.wait(timeout=STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        see_out(processes)
+
+
+def worker_command(*options: str) -> list[str]:
+    """The command line of a worker process on this machine."""
+    return [sys.executable, "-m", "muster_cli", "worker", *options]
 
 
 def _watch(

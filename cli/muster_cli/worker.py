@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from sqlalchemy import Engine
 
-from muster.errors import UserError
-from muster_cli.console import progress
+from muster.errors import MusterError, UserError
+from muster.settings import Settings
+from muster_cli.console import name_lines, progress
 from muster_cli.options import Db, open_database, settings_for
+from muster_cli.slots import cores, parse_slots, run_slots, share_out
 from muster_db.study import list_studies
+from muster_worker.readings import Reporter
+from muster_worker.signals import StopRequest, stop_on_signals
 
 
 def worker(
@@ -22,31 +27,96 @@ def worker(
     threads: Annotated[
         int | None, typer.Option("--threads", min=1, help="CPU threads.  [MUSTER_THREADS]")
     ] = None,
+    slots: Annotated[
+        str | None,
+        typer.Option(
+            "--slots", help="Trials at once: a number, or auto to measure it.  [MUSTER_SLOTS; 1]"
+        ),
+    ] = None,
     db: Db = None,
+    slot: Annotated[int | None, typer.Option("--slot", hidden=True)] = None,
+    report_to: Annotated[int | None, typer.Option("--report-to", hidden=True)] = None,
 ) -> None:
     """Attach this machine to the search.
 
     Runs trials until all have ended. Ctrl-C gives the trial back for others to go on with.
     """
-    # torch takes seconds to import, so only the commands that train pay for it.
+    settings = settings_for(db)
+    device, threads = device or settings.device, threads or settings.threads
+    if slot is not None and report_to is not None:
+        _serve_as_slot(slot, report_to, study, device, threads, settings=settings)
+        return
+    wanted = parse_slots(slots, settings)
+    with stop_on_signals() as stop:
+        engine = _open(settings)
+        if wanted != 1:
+            shares = share_out(wanted, threads=threads, device=device, cores=cores())
+            run_slots(engine, shares, study=study, device=device, settings=settings, stop=stop)
+            progress.print("worker: done")
+            return
+        done = _serve(engine, study, device, threads, settings=settings, stop=stop)
+    progress.print(f"worker: done ({done})")
+
+
+def _open(settings: Settings) -> Engine:
+    engine = open_database(settings)
+    if not list_studies(engine):
+        place = engine.url.render_as_string(hide_password=True)
+        raise UserError(
+            f"{place}: there is no study to serve; create one with "
+            "`muster study create NAME --data DATASET --space SPACE.toml`"
+        )
+    return engine
+
+
+def _serve(
+    engine: Engine,
+    study: str | None,
+    device: str,
+    threads: int | None,
+    *,
+    settings: Settings,
+    stop: StopRequest,
+    reporter: Reporter | None = None,
+) -> str:
+    """Train until nothing is left; returns what became of the trials, in words."""
+    # torch takes seconds to import, so only the processes that train pay for it.
+    from muster_worker.gauge import gauge_of  # noqa: PLC0415
     from muster_worker.loop import work  # noqa: PLC0415
     from muster_worker.machine import find_machine  # noqa: PLC0415
-    from muster_worker.signals import stop_on_signals  # noqa: PLC0415
 
-    settings = settings_for(db)
-    with stop_on_signals() as stop:
-        engine = open_database(settings)
-        if not list_studies(engine):
-            place = engine.url.render_as_string(hide_password=True)
-            raise UserError(
-                f"{place}: there is no study to serve; create one with "
-                "`muster study create NAME --data DATASET --space SPACE.toml`"
-            )
-        machine = find_machine(
-            device=device or settings.device, threads=threads or settings.threads
-        )
-        ended = work(engine, study_name=study, machine=machine, settings=settings, stop=stop)
+    machine = find_machine(device=device, threads=threads)
+    if reporter is not None:
+        reporter.gauge = gauge_of(machine.device)
+    ended = work(
+        engine, study_name=study, machine=machine, settings=settings, stop=stop, reporter=reporter
+    )
     if ended.gave_up:
         raise UserError(ended.gave_up)
     counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(ended.counts.items()))
-    progress.print(f"worker: done ({counts or 'nothing was left to run'})")
+    return counts or "nothing was left to run"
+
+
+def _serve_as_slot(
+    slot: int,
+    report_to: int,
+    study: str | None,
+    device: str,
+    threads: int | None,
+    *,
+    settings: Settings,
+) -> None:
+    """One of several: its log bears its number, and its supervisor has the last word."""
+    name_lines(f"slot {slot}")
+    reporter = Reporter(report_to)
+    try:
+        with stop_on_signals() as stop:
+            reporter.stop_when_alone(stop)
+            engine = _open(settings)
+            done = _serve(
+                engine, study, device, threads, settings=settings, stop=stop, reporter=reporter
+            )
+    except MusterError as error:
+        reporter.end(str(error))
+        raise typer.Exit(error.exit_code) from error
+    progress.print(f"slot {slot}: done ({done})")

@@ -90,10 +90,11 @@ def halved(size: int, error: RuntimeError) -> int:
     return size // 2
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch could not get the memory it asked for, on a GPU or on the host."""
-    is_named = any(sign in str(error) for sign in OUT_OF_MEMORY)
-    return isinstance(error, torch.OutOfMemoryError) or is_named
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether torch or numpy could not get the memory it asked for, on a GPU or on the host."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
 
 
 def _forward(

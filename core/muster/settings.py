@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +19,8 @@ PREFIX = "MUSTER_"
 BEATS_PER_LEASE = 3
 # The compose file reads these; they may stand in the same environment.
 COMPOSE_ONLY = frozenset({"MUSTER_DB_PORT", "MUSTER_DASHBOARD_PORT", "MUSTER_TRIALS"})
+
+Slots = Annotated[int, Field(ge=1)] | Literal["auto"]
 
 
 class Settings(BaseModel):
@@ -38,6 +41,7 @@ class Settings(BaseModel):
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int | None = Field(None, ge=1, description="CPU threads of one worker")
+    slots: Slots = Field(1, description="trials that one worker trains at once: a number or auto")
     lease_seconds: float = Field(60.0, gt=0, description="how long a silent worker keeps a trial")
     heartbeat_seconds: float = Field(
         5.0, gt=0, description="how often a worker reports and extends its lease"

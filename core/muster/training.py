@@ -7,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -92,7 +93,7 @@ class RandomState:
 def new_fit(model: Model, samples: Samples, config: TrialConfig) -> Fit:
     """A fit at epoch 0 of a model that is on samples' device, from torch's random state."""
     if config.precision == "bfloat16" and not has_bfloat16(samples.device):
-        log.warning("%s has no bfloat16; this fold trains in float32", samples.device)
+        say_float32(str(samples.device))
     optimizer = make_optimizer(config, model.parameters())
     windows = epoch_windows(
         samples.host_labels, sampler=config.sampler, power=config.sampler_power
@@ -105,6 +106,12 @@ def new_fit(model: Model, samples: Samples, config: TrialConfig) -> Fit:
         RandomState.capture(samples.device),
         average=new_average(model, config),
     )
+
+
+@cache
+def say_float32(device: str) -> None:
+    """Log, once a process, that this device trains in float32 whatever a trial asks for."""
+    log.warning("%s has no bfloat16; what asks for it trains in float32 there", device)
 
 
 def train(

@@ -17,6 +17,13 @@ def test_a_variable_sets_its_field() -> None:
     assert (settings.lease_seconds, settings.cache_dir) == (17.5, Path("/somewhere"))
 
 
+def test_slots_are_a_number_or_auto() -> None:
+    assert load_settings({"MUSTER_SLOTS": "3"}).slots == 3
+    assert load_settings({"MUSTER_SLOTS": "auto"}).slots == "auto"
+    with pytest.raises(UserError, match="MUSTER_SLOTS"):
+        load_settings({"MUSTER_SLOTS": "0"})
+
+
 def test_an_empty_variable_counts_as_unset() -> None:
     assert load_settings({"MUSTER_THREADS": ""}).threads is None
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from learning import CPU, make_config, make_dataset, make_samples
-from muster import losses, models
+from muster import losses, models, training
 from muster.config import Choice, TrialConfig
 from muster.data.preprocess import Preprocessor
 from muster.errors import NonFiniteLoss
@@ -278,13 +278,15 @@ def test_bfloat16_computes_in_bfloat16() -> None:
     assert plain != halved
 
 
-def test_a_device_without_bfloat16_trains_in_float32_and_says_so(
+def test_a_device_without_bfloat16_trains_in_float32_and_says_so_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    training.say_float32.cache_clear()
     samples = make_samples(make_dataset())
     _, plain = run(make_config("cnn"), samples)
     for module in ("training", "inference"):
         monkeypatch.setattr(f"muster.{module}.has_bfloat16", lambda device: False)
     _, fallen_back = run(make_config("cnn", precision="bfloat16"), samples)
     assert fallen_back == plain
-    assert "cpu has no bfloat16" in caplog.text
+    run(make_config("cnn", precision="bfloat16", epochs=1), samples)
+    assert caplog.text.count("cpu has no bfloat16") == 1

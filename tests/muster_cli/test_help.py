@@ -21,7 +21,7 @@ HELP = {
         "--data-root",
         "--db",
     ),
-    ("worker",): ("--study", "--device", "--threads", "--db"),
+    ("worker",): ("--study", "--device", "--threads", "--slots", "--db"),
     ("status",): ("--watch", "--json", "--db"),
     ("ensemble",): (
         "--wait",

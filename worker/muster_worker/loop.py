@@ -16,6 +16,7 @@ from muster_db import blobs
 from muster_worker.courier import Courier
 from muster_worker.machine import Machine
 from muster_worker.outbox import Outcome
+from muster_worker.readings import Reporter
 from muster_worker.room import Ready
 from muster_worker.run import run_trial
 
@@ -34,12 +35,19 @@ class Ended:
 
 
 def work(
-    engine: Engine, *, study_name: str | None, machine: Machine, settings: Settings, stop: Event
+    engine: Engine,
+    *,
+    study_name: str | None,
+    machine: Machine,
+    settings: Settings,
+    stop: Event,
+    reporter: Reporter | None = None,
 ) -> Ended:
     """Serve one study, or all open ones in turn by priority, until all their trials are told.
 
-    Raises UserError for an unknown study, and where nothing can be served: another version of
-    muster than the study's, or a dataset that is gone or does not match its fingerprint.
+    reporter: tells the supervisor of a slot how training goes. Raises UserError for an unknown
+    study, and where nothing can be served: another version of muster than the study's, or a
+    dataset that is gone or does not match its fingerprint.
     """
     engine.update_execution_options(muster_patience=PATIENCE_SECONDS)
     courier = Courier(engine, study_name=study_name, machine=machine, settings=settings, stop=stop)
@@ -53,6 +61,7 @@ def work(
                 outbox,
                 checkpoints=_checkpoints(engine, ready),
                 stop=stop,
+                reporter=reporter,
             )
             courier.end(outbox, ending)
     return Ended(courier.counts, courier.gave_up)

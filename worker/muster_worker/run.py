@@ -20,6 +20,7 @@ from muster.config import TrialConfig
 from muster.data.dataset import Dataset
 from muster.errors import DamagedCheckpoint, Interrupted, LeaseLost, NonFiniteLoss
 from muster.evaluation import EpochReport, Evaluation, TrialResult
+from muster.inference import is_out_of_memory
 from muster.settings import Settings
 from muster.space import Space
 from muster.voting import halve
@@ -30,6 +31,7 @@ from muster_db.names import FOLD
 from muster_db.study import Study
 from muster_worker.machine import Machine, versions
 from muster_worker.outbox import Ending, Outbox
+from muster_worker.readings import Reporter
 
 log = logging.getLogger(__name__)
 
@@ -67,25 +69,32 @@ class Context:
 
 
 def run_trial(
-    context: Context, outbox: Outbox, *, checkpoints: Checkpoints, stop: Event
+    context: Context,
+    outbox: Outbox,
+    *,
+    checkpoints: Checkpoints,
+    stop: Event,
+    reporter: Reporter | None = None,
 ) -> Ending:
     """Run one attempt; how it ended is for the courier to tell.
 
-    checkpoints: where to go on, the newest first. Whatever goes wrong in training is told of the
-    trial, not raised.
+    checkpoints: where to go on, the newest first. reporter: tells the supervisor of a slot.
+    Whatever goes wrong in training is told of the trial, not raised.
     """
     claim = outbox.claim
     started = time.monotonic()
     leaving = _Leaving(stop, outbox)
     try:
         evaluation = _begin(context, claim, checkpoints)
-        ending = _train(context, evaluation, outbox, leaving)
+        ending = _train(context, evaluation, outbox, leaving, reporter)
     except LeaseLost:
         return Ending("lost")
-    except Exception:
+    except Exception as error:
         # The trial boundary: whatever a configuration breaks is recorded on its trial.
         text = traceback.format_exc()
         log.warning("trial %s failed: %s", claim.number, text.strip().splitlines()[-1])
+        if reporter is not None and is_out_of_memory(error):
+            reporter.ran_out(claim.number)
         return Ending("failed", error=text)
     attributes: dict[str, Any] = {
         "seconds": round(time.monotonic() - started, 3),
@@ -135,9 +144,15 @@ def _begin(context: Context, claim: Claim, checkpoints: Checkpoints) -> Evaluati
     return context.evaluate(claim, None)
 
 
-def _train(context: Context, evaluation: Evaluation, outbox: Outbox, leaving: _Leaving) -> Ending:
+def _train(
+    context: Context,
+    evaluation: Evaluation,
+    outbox: Outbox,
+    leaving: _Leaving,
+    reporter: Reporter | None,
+) -> Ending:
     try:
-        if not _finishes(context, evaluation, outbox, leaving):
+        if not _finishes(context, evaluation, outbox, leaving, reporter):
             return Ending("pruned")
         result = evaluation.result(should_stop=leaving.at_batch)
     except NonFiniteLoss as error:
@@ -154,13 +169,21 @@ def _train(context: Context, evaluation: Evaluation, outbox: Outbox, leaving: _L
     )
 
 
-def _finishes(context: Context, evaluation: Evaluation, outbox: Outbox, leaving: _Leaving) -> bool:
+def _finishes(
+    context: Context,
+    evaluation: Evaluation,
+    outbox: Outbox,
+    leaving: _Leaving,
+    reporter: Reporter | None,
+) -> bool:
     """Train to the end, or until the trial is hopeless. Raises Interrupted where it has to go."""
     saved_at = time.monotonic()
     last_fold = int(context.folds.max())
     for report in evaluation.epochs(should_stop=leaving.at_batch):
         for step, value in steps(report, context.study.contract.steps_per_fold):
             outbox.report(step, value)
+        if reporter is not None:
+            reporter.epoch(outbox.claim.trial_id, report.seconds)
         if outbox.is_lost.is_set():
             raise LeaseLost(f"trial {outbox.claim.number}")
         if report.fold_ended and report.fold == last_fold:

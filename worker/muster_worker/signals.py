@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event
 from types import FrameType
@@ -15,13 +15,14 @@ class StopRequest(Event):
     """Set once the process was asked to stop; signal_number says by what.
 
     Event's own set takes a lock, which the code that a handler interrupts may hold: a pipe
-    carries the news instead.
+    carries the news instead. before_exit: what a forced exit does first, in the handler.
     """
 
     signal_number: int | None = None
 
     def __init__(self) -> None:
         super().__init__()
+        self.before_exit: Callable[[], None] = _nothing
         self._asked = False
         self._reader, self._writer = os.pipe()
 
@@ -57,6 +58,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if stop.is_set():
+            stop.before_exit()
             os._exit(128 + number)
         stop.signal_number = number
         stop.set()
@@ -68,3 +70,7 @@ def stop_on_signals() -> Iterator[StopRequest]:
         for number, handler in previous.items():
             signal.signal(number, handler)
         stop.close()
+
+
+def _nothing() -> None:
+    """Without children, a forced exit has nothing to do first."""
