@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, insert, select, update
+from sqlalchemy import Connection, Engine, Row, exists, insert, select, update
 
-from muster_db import blobs, leases, limits, records, workers
+from muster_db import blobs, digest, leases, limits, records, workers
 from muster_db.clock import clock
 from muster_db.engine import transact
 from muster_db.records import Proposal
@@ -94,11 +94,10 @@ def _look(
 ) -> Claim | StudyProgress | None:
     """A trial that somebody left; None where the budget has a slot."""
     study = claimant.study
-    workers.touch(connection, claimant.worker_id)
-    row = study_row(connection, study)
+    row = study_row(connection, study, leases.left_count(study.study_id).label("left"))
     if row.state != OPEN:
         return read_progress(connection, study)
-    rows = leases.left(connection, study.study_id)
+    rows = leases.left(connection, study.study_id) if row.left else []
     others = [each for each in rows if each.failed_by != claimant.worker_id]
     found = _retake_first(connection, others, claimant, dropped)
     if found is not None:
@@ -107,6 +106,8 @@ def _look(
         connection, row, direction=study.contract.direction
     ):
         return None
+    # Who holds a trial is seen with each extension of its lease, who waits is seen here.
+    workers.touch(connection, claimant.worker_id)
     own = [each for each in rows if each.failed_by == claimant.worker_id]
     return (
         _take_reserved(connection, claimant)
@@ -203,10 +204,11 @@ def _insert(
     if taken != 1:
         return read_progress(connection, study)
     # The study's row is locked from here to the commit: nobody else takes a number meanwhile.
-    row = study_row(connection, study)
+    same = trials.c.study_id == study.study_id, trials.c.params_hash == proposal.hash
+    row = study_row(connection, study, exists().where(*same).label("is_known"))
     number = row.claimed - 1
     is_misplaced = proposal.only_for not in (None, number)
-    if is_misplaced or (not may_repeat and _is_known(connection, study.study_id, proposal.hash)):
+    if is_misplaced or (not may_repeat and row.is_known):
         connection.execute(
             update(studies)
             .where(studies.c.study_id == study.study_id)
@@ -234,6 +236,7 @@ def _insert(
             lease_seconds=claimant.lease_seconds,
             revision=row.revision,
             params_hash=proposal.hash,
+            params=digest.of_params(proposal.params, proposal.distributions),
         )
     )
     return Claim(
@@ -245,13 +248,6 @@ def _insert(
         claimant.token,
         claimant.lease_seconds,
     )
-
-
-def _is_known(connection: Connection, study_id: int, params_hash: str) -> bool:
-    query = select(trials.c.trial_id).where(
-        trials.c.study_id == study_id, trials.c.params_hash == params_hash
-    )
-    return connection.execute(query.limit(1)).first() is not None
 
 
 def _claim_of(connection: Connection, trial_id: int, claimant: _Claimant) -> Claim:

@@ -98,7 +98,10 @@ def _connect_mysql(url: URL) -> Engine:
         url,
         # READ COMMITTED: under REPEATABLE READ a poller keeps seeing its first snapshot.
         isolation_level="READ COMMITTED",
-        pool_pre_ping=True,
+        # A connection that the server has closed is noticed by the verb, which is tried again:
+        # asking before each, and rolling back after, would cost every verb two round trips.
+        pool_recycle=IDLE_SECONDS - 5,
+        pool_reset_on_return=None,
         pool_size=1,
         max_overflow=1,
         pool_timeout=ANSWER_SECONDS,

@@ -8,9 +8,20 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Row, and_, delete, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    ScalarSelect,
+    and_,
+    delete,
+    func,
+    or_,
+    select,
+    update,
+)
 
-from muster_db import names, records
+from muster_db import digest, names, records
 from muster_db.clock import clock
 from muster_db.tables import studies, trial_blobs, trials
 
@@ -50,18 +61,29 @@ def left(
     only_due: just those that lapse will change. A row has max_attempts and has_run_out as well.
     """
     has_run_out = trials.c.expires_at < clock()
-    is_last = trials.c.failures + 1 >= studies.c.max_attempts
-    is_due = or_(trials.c.state.in_((RESERVED, RUNNING)), and_(trials.c.state == EXPIRED, is_last))
-    wanted = and_(has_run_out, is_due)
     query = (
         select(trials, studies.c.max_attempts, has_run_out.label("has_run_out"))
         .join_from(trials, studies, trials.c.study_id == studies.c.study_id)
-        .where(wanted if only_due else or_(trials.c.state.in_(TAKEABLE), wanted))
+        .where(_is_due() if only_due else or_(trials.c.state.in_(TAKEABLE), _is_due()))
         .order_by(trials.c.number)
     )
     if study_id is not None:
         query = query.where(trials.c.study_id == study_id)
     return connection.execute(query).all()
+
+
+def left_count(study_id: int) -> ScalarSelect[int]:
+    """How many rows left would return, for a statement on muster_studies."""
+    is_left = or_(trials.c.state.in_(TAKEABLE), _is_due())
+    query = select(func.count()).select_from(trials).where(trials.c.study_id == study_id, is_left)
+    return query.correlate(studies).scalar_subquery()
+
+
+def _is_due() -> ColumnElement[bool]:
+    """Whether lapse will change a trial's row, by its study's row."""
+    is_last = trials.c.failures + 1 >= studies.c.max_attempts
+    states = or_(trials.c.state.in_((RESERVED, RUNNING)), and_(trials.c.state == EXPIRED, is_last))
+    return and_(trials.c.expires_at < clock(), states)
 
 
 def reserved(connection: Connection, study_id: int) -> Sequence[Row[Any]]:
@@ -120,23 +142,39 @@ def finish(
     state: TrialState,
     value: float | None,
     attributes: Mapping[str, Any],
+    curve: Mapping[int, float] | None = None,
 ) -> list[str]:
     """Write the end of a trial whose row is TOLD already; returns SHA-256s for blobs.tidy.
 
-    They are of its checkpoints, which it does not name any more.
+    They are of its checkpoints, which it does not name any more. curve: all its reports, where
+    nothing was stored of the trial before; else what was stored is looked up.
     """
+    dropped = [] if curve is not None else _drop_checkpoints(connection, trial_id)
+    if curve is None:
+        curve = records.read_reports(connection, [trial_id])[trial_id]
+    records.finish(connection, trial_id, state=state, value=value, attributes=attributes)
+    outcome = digest.of_outcome(state, value, curve)
+    mark_changed(connection, study_id, trial_id, told=1, outcome=outcome)
+    return dropped
+
+
+def _drop_checkpoints(connection: Connection, trial_id: int) -> list[str]:
     of_checkpoints = and_(
         trial_blobs.c.trial_id == trial_id, trial_blobs.c.name.startswith(names.CHECKPOINT)
     )
     dropped = connection.execute(select(trial_blobs.c.sha).where(of_checkpoints)).scalars().all()
-    connection.execute(delete(trial_blobs).where(of_checkpoints))
-    records.finish(connection, trial_id, state=state, value=value, attributes=attributes)
-    mark_changed(connection, study_id, trial_id, told=1)
+    if dropped:
+        connection.execute(delete(trial_blobs).where(of_checkpoints))
     return list(dropped)
 
 
-def mark_changed(connection: Connection, study_id: int, trial_id: int, *, told: int = 0) -> None:
-    """Give the trial the study's next revision; last in a transaction, for it locks the study."""
+def mark_changed(
+    connection: Connection, study_id: int, trial_id: int, *, told: int = 0, **values: Any
+) -> None:
+    """Give the trial the study's next revision; last in a transaction, for it locks the study.
+
+    values: what else to set in its row.
+    """
     connection.execute(
         update(studies)
         .where(studies.c.study_id == study_id)
@@ -146,7 +184,7 @@ def mark_changed(connection: Connection, study_id: int, trial_id: int, *, told: 
     connection.execute(
         update(trials)
         .where(trials.c.trial_id == trial_id)
-        .values(revision=revision.scalar_subquery())
+        .values(revision=revision.scalar_subquery(), **values)
     )
 
 

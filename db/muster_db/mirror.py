@@ -8,12 +8,14 @@ from threading import Lock
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import Connection, Engine, select
 
-from muster_db import records
+from muster_db import digest, records
 from muster_db.engine import transact
 from muster_db.history import History, Row
+from muster_db.leases import TOLD
 from muster_db.local import NAME, STUDY_ID, LocalStorage
 from muster_db.pruning import PRUNERS, Report, Standing
 from muster_db.records import Proposal
@@ -26,6 +28,7 @@ BATCH = 500
 # Draws by the study's sampler, then at random, before the space is searched for what is left.
 SAMPLER_DRAWS = 8
 RANDOM_DRAWS = 32
+RUNNING = digest.Outcome(TrialState.RUNNING, None, {})
 
 
 class Mirror:
@@ -40,6 +43,8 @@ class Mirror:
         self._history = History()
         self._walk: Walk | None = None
         self._revision = 0
+        # name to (name, distribution): one name has one distribution for good
+        self._distributions: dict[str, tuple[str, BaseDistribution]] = {}
         self._refreshing = Lock()
         self._lock = Lock()
         self._drawing = Lock()
@@ -123,16 +128,40 @@ class Mirror:
                 trials.c.number,
                 trials.c.revision,
                 trials.c.params_hash,
-                optuna_trials.c.state,
+                trials.c.state,
+                trials.c.params,
+                trials.c.outcome,
             )
-            .join_from(trials, optuna_trials, trials.c.trial_id == optuna_trials.c.trial_id)
             .where(trials.c.study_id == self._study.study_id, trials.c.revision > revision)
             .order_by(trials.c.number)
         ).all()
-        found: list[Row] = []
-        for start in range(0, len(rows), BATCH):
-            found += _whole(connection, rows[start : start + BATCH])
-        return found, max((row.revision for row in rows), default=revision)
+        found = {row.number: self._row(connection, row) for row in rows if _has_digest(row)}
+        plain = [row for row in rows if row.number not in found]
+        for start in range(0, len(plain), BATCH):
+            found |= _read_whole(connection, plain[start : start + BATCH])
+        newest = max((row.revision for row in rows), default=revision)
+        return [found[row.number] for row in rows], newest
+
+    def _row(self, connection: Connection, row: Any) -> Row:
+        params = digest.read_params(row.params)
+        if any(name not in self._distributions for name, _ in params):
+            whole = records.read_internal_params(connection, [row.trial_id])[row.trial_id]
+            self._distributions |= {name: (name, each) for name, _, each in whole}
+        outcome = digest.read_outcome(row.outcome) if row.outcome is not None else RUNNING
+        return Row(
+            number=row.number,
+            state=outcome.state,
+            distributions=tuple(self._distributions[name] for name, _ in params),
+            values=tuple(value for _, value in params),
+            value=outcome.value,
+            reports=outcome.reports,
+            params_hash=row.params_hash,
+        )
+
+
+def _has_digest(row: Any) -> bool:
+    """Whether the row was written by revision 0004 or later of the schema, from first to last."""
+    return row.params is not None and (row.state == TOLD) == (row.outcome is not None)
 
 
 def _draw(
@@ -150,17 +179,25 @@ def _draw(
     return Proposal(dict(drawn.params), dict(drawn.distributions))
 
 
-def _whole(connection: Connection, rows: Sequence[Any]) -> list[Row]:
+def _read_whole(connection: Connection, rows: Sequence[Any]) -> dict[int, Row]:
+    """Trials by number, out of Optuna's tables."""
     trial_ids = [row.trial_id for row in rows]
-    told_ids = [row.trial_id for row in rows if row.state.is_finished()]
+    shown = select(optuna_trials.c.trial_id, optuna_trials.c.state)
+    states = {
+        trial_id: state
+        for trial_id, state in connection.execute(
+            shown.where(optuna_trials.c.trial_id.in_(trial_ids))
+        )
+    }
+    told_ids = {trial_id for trial_id, state in states.items() if state.is_finished()}
     params = records.read_internal_params(connection, trial_ids)
-    values = records.read_values(connection, told_ids)
-    reports = records.read_reports(connection, told_ids)
-    return [
-        Row(
+    values = records.read_values(connection, list(told_ids))
+    reports = records.read_reports(connection, list(told_ids))
+    return {
+        row.number: Row(
             number=row.number,
             # A trial that waits to be resumed counts as running: Optuna would hand it out.
-            state=row.state if row.state.is_finished() else TrialState.RUNNING,
+            state=states[row.trial_id] if row.trial_id in told_ids else TrialState.RUNNING,
             distributions=tuple((name, each) for name, _, each in params[row.trial_id]),
             values=tuple(value for _, value, _ in params[row.trial_id]),
             value=values.get(row.trial_id),
@@ -168,4 +205,4 @@ def _whole(connection: Connection, rows: Sequence[Any]) -> list[Row]:
             params_hash=row.params_hash,
         )
         for row in rows
-    ]
+    }

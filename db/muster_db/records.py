@@ -18,6 +18,7 @@ from optuna.distributions import (
 from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialValueModel
 from optuna.trial import TrialState
 from sqlalchemy import (
+    ClauseElement,
     ColumnElement,
     Connection,
     CursorResult,
@@ -246,17 +247,26 @@ def upsert(
     """Insert rows; where a row with these keys stands already, overwrite the rest of it."""
     if not rows:
         return
+    # A row's values may be expressions (the database's clock); parameters are compiled once.
+    fixed = {name: each for name, each in rows[0].items() if isinstance(each, ClauseElement)}
+    plain = [{name: row[name] for name in row if name not in fixed} for row in rows]
     names = [name for name in rows[0] if name not in keys]
     if connection.dialect.name == "sqlite":
-        lite = sqlite.insert(table).values(list(rows))
+        lite = sqlite.insert(table)
+        lite = lite.values(fixed) if fixed else lite
         connection.execute(
             lite.on_conflict_do_update(
                 index_elements=list(keys), set_={name: lite.excluded[name] for name in names}
-            )
+            ),
+            plain,
         )
         return
-    big = mysql.insert(table).values(list(rows))
-    connection.execute(big.on_duplicate_key_update({name: big.inserted[name] for name in names}))
+    big = mysql.insert(table)
+    big = big.values(fixed) if fixed else big
+    # The driver sends all rows in one statement.
+    connection.execute(
+        big.on_duplicate_key_update({name: big.inserted[name] for name in names}), plain
+    )
 
 
 def inserted_id(result: CursorResult[Any]) -> int:

@@ -10,7 +10,18 @@ from typing import Any, Final, Literal
 
 from optuna.study import StudyDirection
 from pydantic import BaseModel, ConfigDict, ValidationError
-from sqlalchemy import Connection, Engine, Row, Select, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    Select,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from muster.data.schema import Schema
@@ -217,10 +228,13 @@ def read_progress(connection: Connection, study: Study) -> StudyProgress:
     )
 
 
-def study_row(connection: Connection, study: Study) -> Row[Any]:
-    """The study's row of muster_studies; raises UserError when it has been deleted."""
+def study_row(connection: Connection, study: Study, *others: ColumnElement[Any]) -> Row[Any]:
+    """The study's row of muster_studies; raises UserError when it has been deleted.
+
+    others: what else to look up in the same statement.
+    """
     row = connection.execute(
-        select(studies).where(studies.c.study_id == study.study_id)
+        select(studies, *others).where(studies.c.study_id == study.study_id)
     ).one_or_none()
     if row is None:
         raise UserError(f"study {study.name!r} has been deleted")

@@ -64,6 +64,7 @@ studies = Table(
 # One row a trial. state: reserved (leased, not begun), running (leased), expired (lease ran out),
 # released (given back), told. expires_at: the end of the lease; of an expired one the end of the
 # grace in which its worker may come back to a last attempt. failed_by: whose attempt failed last.
+# params, outcome: what mirrors read, as digest.py writes it; NULL in rows of before revision 0004.
 trials = Table(
     "muster_trials",
     metadata,
@@ -81,6 +82,8 @@ trials = Table(
     Column("error", LONG_TEXT),
     Column("lease_seconds", Float),
     Column("failed_by", Integer),
+    Column("params", LONG_TEXT),
+    Column("outcome", LONG_TEXT),
 )
 
 trial_blobs = Table(

@@ -108,12 +108,14 @@ def tell(
     attributes: Mapping[str, Any],
     blobs: Mapping[str, str],
     reports: Sequence[tuple[int, float]] = (),
+    is_first_news: bool = False,
 ) -> None:
     """Finish the trial, once: COMPLETE, PRUNED or FAIL with its value, attributes and blobs.
 
     blobs: name to SHA-256 of what is in the blob store; checkpoints are dropped. reports: the
-    last intermediate values, (step, value) each. Telling the same again changes nothing. Raises
-    LeaseLost, and then nothing is changed.
+    last intermediate values, (step, value) each; is_first_news: that no report and no checkpoint
+    of the trial was stored before, which spares looking for them. Telling the same again changes
+    nothing. Raises LeaseLost, and then nothing is changed.
     """
     if not state.is_finished():
         raise ValueError(f"{state} does not finish a trial")
@@ -136,6 +138,7 @@ def tell(
                 state=state,
                 value=value,
                 attributes=attributes,
+                curve=dict(reports) if is_first_news else None,
             )
         )
 

@@ -149,8 +149,8 @@ def test_checkpoints_of_a_trial_that_fails_leave_no_blob_behind(engine: Engine, 
         assert connection.execute(select(table.c.sha)).scalars().all() == [shared]
 
 
-def test_extending_shows_the_worker_as_seen(engine: Engine) -> None:
-    study = make_study(engine)
+def test_extending_and_waiting_for_a_trial_show_the_worker_as_seen(engine: Engine) -> None:
+    study = make_study(engine, budget=1)
     worker, other = (register(engine, study, host="h", device="cpu") for _ in range(2))
     held = take(engine, study, worker_id=worker.worker_id)
     with engine.begin() as connection:
@@ -158,5 +158,6 @@ def test_extending_shows_the_worker_as_seen(engine: Engine) -> None:
     trials.extend(engine, held)
     first, second = list_workers(engine, study)
     assert (first.seen_at - second.seen_at).total_seconds() > 3500
-    take_any(engine, study, worker_id=other.worker_id)
+    waiting = claim(engine, study, worker_id=other.worker_id, lease_seconds=60, propose=proposer())
+    assert isinstance(waiting, StudyProgress)
     assert list_workers(engine, study)[1].seen_at >= first.seen_at

@@ -6,6 +6,7 @@ import os
 import platform
 import socket
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 
 import torch
@@ -41,8 +42,9 @@ def find_machine(*, device: str = "auto", threads: int | None = None) -> Machine
     )
 
 
+@cache
 def versions() -> dict[str, str]:
-    """The versions that decide a trial's figures, stored with it."""
+    """The versions that decide a trial's figures, stored with it; the same dict, to be read."""
     names = ("muster", "torch", "numpy", "scikit-learn")
     return {name: version(name) for name in names} | {"python": platform.python_version()}
 

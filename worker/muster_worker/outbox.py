@@ -59,6 +59,7 @@ class Outbox:
         self.is_draining = Event()
         self.ending: Ending | None = None
         self._stored = stored
+        self._is_first_news = claim.attempt == 1
         self._reports: list[tuple[int, float]] = []
         self._checkpoint: bytes | None = None
         self._names: dict[str, str] = {}
@@ -86,9 +87,11 @@ class Outbox:
         with self._lock:
             reports, checkpoint = list(self._reports), self._checkpoint
         if reports:
+            self._is_first_news = False
             trials.report(engine, self.claim, reports)
             self._forget(reports)
         if checkpoint is not None:
+            self._is_first_news = False
             names = self._put_checkpoint(engine, checkpoint, pulse)
             trials.attach(engine, self.claim, names)
             self._stored = names[CHECKPOINT]
@@ -123,6 +126,7 @@ class Outbox:
                 attributes=ending.attributes,
                 blobs=self._names,
                 reports=reports,
+                is_first_news=self._is_first_news,
             )
 
     def _release(

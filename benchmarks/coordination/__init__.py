@@ -1,0 +1,1 @@
+"""What coordination costs a worker: muster and plain Optuna side by side on one server."""
