@@ -165,6 +165,8 @@ def test_predictions_go_through_in_parts_that_fit(monkeypatch: pytest.MonkeyPatc
 
 def test_other_faults_are_not_taken_for_want_of_memory() -> None:
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    assert not is_out_of_memory(ValueError("can't allocate memory"))
+    assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: 8 bytes"))
 
 

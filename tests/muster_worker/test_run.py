@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from threading import Event
@@ -8,17 +9,21 @@ from threading import Event
 import numpy as np
 import optuna
 import pytest
+import torch
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import Engine
 
 from attempts import attempt
-from muster.evaluation import EpochReport
+from muster.evaluation import EpochReport, Evaluation
 from muster.metrics import score
 from muster_db import blobs, trials
 from muster_db.claims import Claim
 from muster_db.names import CHECKPOINT
 from muster_db.study import Study
-from muster_worker.run import Context, steps
+from muster_worker import readings
+from muster_worker.outbox import Outbox
+from muster_worker.readings import Reading, Reporter
+from muster_worker.run import Context, run_trial, steps
 
 MakeStudy = Callable[..., Study]
 MakeContext = Callable[[Study], Context]
@@ -40,6 +45,14 @@ class StopAfter(Event):
 def told(engine: Engine, context: Context) -> list[FrozenTrial]:
     url = engine.url.render_as_string(hide_password=False)
     return optuna.load_study(study_name=context.study.name, storage=url).trials
+
+
+class Full(Context):
+    """A context on a device that has no memory left."""
+
+    def evaluate(self, claim: Claim, resume: bytes | None) -> Evaluation:
+        """Fails, as one on a GPU whose memory other slots hold."""
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 bytes.")
 
 
 def out_of_fold(engine: Engine, claim: Claim) -> str:
@@ -129,6 +142,26 @@ def test_trial_worse_than_the_others_at_the_same_step_is_pruned(
     assert "seconds" in trial.user_attrs
     unpruned = context(make_study(name="unpruned", pruner="none"))
     assert attempt(engine, unpruned, claim(unpruned), stop=Event()) == "complete"
+
+
+def test_supervisor_of_a_slot_hears_of_epochs_and_of_want_of_memory(
+    make_study: MakeStudy, context: MakeContext, claim: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readings, "LINE_SECONDS", 0.0)
+    reader, writer = os.pipe()
+    reporter, held = Reporter(writer), context(make_study())
+    full = Full(**vars(held))
+    first, second = claim(held), claim(held, worker_id=2)
+    for where, taken in ((held, first), (full, second)):
+        ending = run_trial(where, Outbox(taken), checkpoints=[], stop=Event(), reporter=reporter)
+        assert ending.outcome == ("failed" if where is full else "complete")
+    os.close(writer)
+    with os.fdopen(reader, "rb") as lines:
+        said = [Reading.from_line(line) for line in lines]
+    # Three epochs of each of two folds, then the other trial.
+    assert [each.trial for each in said] == [first.trial_id] * 6 + [-1]
+    assert all(each.epochs == 1 and each.seconds > 0.0 for each in said[:6])
+    assert [each.ran_out for each in said] == [None] * 6 + [second.number]
 
 
 def test_failed_trial_keeps_its_traceback_and_is_told_after_the_last_attempt(

@@ -31,7 +31,7 @@ def children(pid: int) -> list[int]:
 def test_two_slots_share_a_budget_exactly(
     engine: Engine, make_study: MakeStudy, tmp_path: Path
 ) -> None:
-    study = make_study(budget=6, epochs=60)
+    study = make_study(budget=6, epochs=20)
     ended = muster("worker", "--slots", "2", "--db", str(engine.url), folder=tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert "worker: 2 slots for all open studies, CPU threads of each: 1" in ended.stderr
