@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 
 import numpy as np
 from sqlalchemy import Engine
 
+from muster.data.dataset import Dataset
 from muster.errors import Unavailable
 from muster.settings import Settings
 from muster.space import parse_space
@@ -70,21 +71,26 @@ def join(
     machine: Machine,
     settings: Settings,
     pulse: Callable[[], None] = lambda: None,
+    datasets_here: Mapping[str, Dataset] | None = None,
 ) -> Desk:
     """Fetch what the study's trials need and sign up.
 
-    pulse is called between the pieces of the dataset. Raises UserError for another version of
+    pulse is called between the pieces of the dataset. datasets_here: what this process holds
+    already, by fingerprint, so that it holds each once. Raises UserError for another version of
     muster than the study's, and for a dataset that is gone or does not match its fingerprint;
     then nothing is left behind.
     """
     contract = study.contract
     joining.check_version(study, code_version=version("muster"))
     joining.check_dataset(engine, study)
+    dataset = (datasets_here or {}).get(contract.dataset_fingerprint)
+    if dataset is None:
+        dataset = datasets.fetch(
+            engine, contract.dataset_fingerprint, cache=settings.cache_dir, between=pulse
+        )
     context = Context(
         study=study,
-        dataset=datasets.fetch(
-            engine, contract.dataset_fingerprint, cache=settings.cache_dir, between=pulse
-        ),
+        dataset=dataset,
         folds=np.asarray(contract.folds, dtype=np.int64),
         space=parse_space(contract.space, place=f"search space of study {study.name}"),
         mirror=Mirror(engine, study),

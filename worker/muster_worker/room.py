@@ -116,6 +116,10 @@ class Room:
                 machine=self._machine,
                 settings=self._settings,
                 pulse=self._pulse,
+                datasets_here={
+                    desk.study.contract.dataset_fingerprint: desk.context.dataset
+                    for desk in self.desks.values()
+                },
             )
         except UserError as error:
             # One study that cannot run here must not keep the worker from the others.
