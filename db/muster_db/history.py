@@ -51,6 +51,7 @@ class History:
 
     def __init__(self) -> None:
         self._size = 0
+        self._finished = 0
         self._states = np.zeros(FIRST_ROWS, dtype=np.int8)
         self._values = np.full(FIRST_ROWS, np.nan)
         self._last_steps = np.full(FIRST_ROWS, -1, dtype=np.int64)
@@ -66,6 +67,11 @@ class History:
 
     def __len__(self) -> int:
         return self._size
+
+    @property
+    def finished(self) -> int:
+        """How many trials are complete, pruned or failed."""
+        return self._finished
 
     @property
     def states(self) -> NDArray[np.int8]:
@@ -113,9 +119,13 @@ class History:
             self._grow()
             self._size += 1
         was_finished = TrialState(int(self._states[number])).is_finished()
+        self._finished += row.state.is_finished() - was_finished
         self._states[number] = int(row.state)
         self._values[number] = np.nan if row.value is None else row.value
         self._shapes[number] = shape = self._shape_of(row.distributions)
+        for column in self._columns.values():
+            # A trial that was claimed ahead may have been drawn anew.
+            column[number] = np.nan
         for (name, _), value in zip(row.distributions, row.values, strict=True):
             if name not in self._columns:
                 self._columns[name] = np.full(len(self._states), np.nan)

@@ -67,6 +67,12 @@ class Mirror:
         with self._lock:
             return self._history.freeze()
 
+    @property
+    def finished(self) -> int:
+        """How many trials were complete, pruned or failed at the last refresh."""
+        with self._lock:
+            return self._history.finished
+
     def is_hopeless(self, number: int, report: Report) -> bool:
         """Whether the study's pruner gives the trial of that number up after its newest report."""
         contract = self._study.contract
@@ -81,9 +87,16 @@ class Mirror:
                 )
             )
 
-    def propose(self, suggest: Callable[[Any], Any], *, worker_ordinal: int) -> Proposal:
+    def propose(
+        self,
+        suggest: Callable[[Any], Any],
+        *,
+        worker_ordinal: int,
+        number: int | None = None,
+    ) -> Proposal:
         """Draw the next configuration from fresh news; suggest asks a trial for its parameters.
 
+        number: of the trial that it is for, where that has been claimed; else the next one's.
         The first trials have the contract's first configurations. A draw follows from the study's
         seed, the next number, the worker's ordinal and the trials known. No configuration comes
         twice while another is found. Raises Unavailable.
@@ -95,7 +108,7 @@ class Mirror:
         # A draw may take a second, and whoever trains must not wait for it.
         with self._lock:
             history = self._history.snapshot()
-        number = len(history)
+        number = len(history) if number is None else number
         given = contract.first[number] if number < len(contract.first) else {}
         proposal: Proposal | None = None
         with self._drawing:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     CursorResult,
     String,
     Table,
+    delete,
     func,
     insert,
     select,
@@ -78,6 +79,17 @@ def insert_trial(
         )
     )
     trial_id = inserted_id(result)
+    _insert_params(connection, trial_id, proposal)
+    return trial_id
+
+
+def replace_params(connection: Connection, trial_id: int, proposal: Proposal) -> None:
+    """Give a trial that has not begun another configuration."""
+    connection.execute(delete(optuna_params).where(optuna_params.c.trial_id == trial_id))
+    _insert_params(connection, trial_id, proposal)
+
+
+def _insert_params(connection: Connection, trial_id: int, proposal: Proposal) -> None:
     rows = [
         {
             "trial_id": trial_id,
@@ -89,7 +101,6 @@ def insert_trial(
     ]
     if rows:
         connection.execute(insert(optuna_params), rows)
-    return trial_id
 
 
 def read_params(

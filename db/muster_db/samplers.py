@@ -118,3 +118,5 @@ SAMPLERS: Final[dict[str, Callable[[Draw], BaseSampler]]] = {
     "gp": gaussian_process,
     "grid": grid,
 }
+# Those whose draws depend on how other trials ended.
+ADAPTIVE: Final = frozenset({"tpe", "cmaes", "gp"})

@@ -14,10 +14,11 @@ from sqlalchemy import Connection, Engine, ScalarSelect, select, update
 
 from muster.errors import LeaseLost, UserError
 from muster_db import blobs as store
-from muster_db import leases, records, workers
+from muster_db import digest, leases, records, workers
 from muster_db.claims import Claim
 from muster_db.clock import clock
 from muster_db.engine import transact
+from muster_db.records import Proposal
 from muster_db.study import Study
 from muster_db.tables import optuna_trials, trial_blobs, trials
 
@@ -59,15 +60,31 @@ def attach(engine: Engine, held: Claim, blobs: Mapping[str, str]) -> None:
     store.tidy(engine, transact(engine, verb))
 
 
-def begin(engine: Engine, held: Claim) -> None:
-    """Begin a trial that was claimed ahead. Raises LeaseLost where another worker took it."""
+def begin(engine: Engine, held: Claim, *, redrawn: Proposal | None = None) -> None:
+    """Begin a trial that was claimed ahead.
+
+    redrawn: the configuration that it has by now, drawn from later news than the one it was
+    claimed with. Raises LeaseLost where another worker took the trial, or has that configuration;
+    then nothing is changed.
+    """
 
     def verb(connection: Connection) -> None:
-        end = clock(held.lease_seconds)
-        if not _change(connection, held, (leases.RESERVED,), state=leases.RUNNING, expires_at=end):
+        begun: dict[str, Any] = {"state": leases.RUNNING, "expires_at": clock(held.lease_seconds)}
+        if redrawn is not None:
+            begun |= {
+                "params_hash": redrawn.hash,
+                "params": digest.of_params(redrawn.params, redrawn.distributions),
+            }
+        if not _change(connection, held, (leases.RESERVED,), **begun):
             # An earlier try may have begun it already.
             _keep(connection, held)
+            return
         records.begin(connection, held.trial_id)
+        if redrawn is not None:
+            if _is_elsewhere(connection, held, redrawn):
+                raise LeaseLost(f"trial {held.number}: another worker has its configuration")
+            records.replace_params(connection, held.trial_id, redrawn)
+            leases.mark_changed(connection, held.study_id, held.trial_id)
 
     transact(engine, verb)
 
@@ -215,6 +232,16 @@ def _keep(connection: Connection, held: Claim) -> None:
         raise _lost(held)
     records.set_state(connection, held.trial_id, TrialState.RUNNING)
     leases.mark_changed(connection, held.study_id, held.trial_id)
+
+
+def _is_elsewhere(connection: Connection, held: Claim, proposal: Proposal) -> bool:
+    """Whether another trial of the study has that configuration."""
+    same = select(trials.c.trial_id).where(
+        trials.c.study_id == held.study_id,
+        trials.c.params_hash == proposal.hash,
+        trials.c.trial_id != held.trial_id,
+    )
+    return connection.execute(same.limit(1)).first() is not None
 
 
 def _lost(held: Claim) -> LeaseLost:

@@ -12,6 +12,7 @@ from muster_db import schema, trials
 from muster_db.budget import extend_budget
 from muster_db.claims import Claim, claim
 from muster_db.engine import connect
+from muster_db.mirror import Mirror
 from muster_db.study import (
     Study,
     StudyProgress,
@@ -215,3 +216,30 @@ def test_released_trial_claimed_ahead_counts_its_attempt_and_keeps_its_start(
     assert second.attempt == 2
     trials.begin(engine, second)
     assert load(engine, "study").trials[0].datetime_start == started
+
+
+def test_trial_begins_with_the_configuration_that_it_was_drawn_anew_as(engine: Engine) -> None:
+    study = make_study(engine, budget=2)
+    held = take(engine, study, ahead=True)
+    mirror = Mirror(engine, study)
+    mirror.refresh()
+    redrawn = proposer(9)()
+    for _ in range(2):
+        trials.begin(engine, held, redrawn=redrawn)
+    (begun,) = load(engine, "study").trials
+    assert (begun.params, begun.state) == (redrawn.params, TrialState.RUNNING)
+    mirror.refresh()
+    assert mirror.trials[0].params == redrawn.params
+    again = take(engine, study, propose=proposer(9))
+    assert again.params != redrawn.params
+
+
+def test_configuration_that_another_worker_has_is_not_begun(engine: Engine) -> None:
+    study = make_study(engine, budget=2)
+    held = take(engine, study, ahead=True)
+    take(engine, study, propose=proposer(9))
+    with pytest.raises(LeaseLost, match="another worker has its configuration"):
+        trials.begin(engine, held, redrawn=proposer(9)())
+    assert load(engine, "study").trials[0].params == held.params
+    trials.release(engine, held)
+    assert take(engine, study, worker_id=3).number == 0

@@ -73,3 +73,16 @@ def test_a_running_trial_is_replaced_by_what_became_of_it() -> None:
     assert not history.is_known("f" * 64)
     with pytest.raises(IndexError, match="trial 3 comes before trial 2"):
         history.put(row(3, {}))
+
+
+def test_trial_that_was_drawn_anew_has_none_of_the_values_of_before() -> None:
+    history = History()
+    running = TrialState.RUNNING
+    history.put(row(0, {"x": (0.1, SHARED), "y": (0.2, SHARED)}, state=running, value=None))
+    history.put(row(0, {"x": (0.3, SHARED)}, state=running, value=None))
+    assert history.finished == 0
+    history.put(row(0, {"x": (0.3, SHARED)}))
+    history.put(row(0, {"x": (0.3, SHARED)}))
+    assert history.column("x").tolist() == [0.3]
+    assert np.isnan(history.column("y")).all()
+    assert history.finished == 1

@@ -13,12 +13,15 @@ from muster.errors import UserError
 from muster.settings import Settings
 from muster_db import trials, workers
 from muster_db.engine import connect
+from muster_db.mirror import Mirror
 from muster_db.names import CHECKPOINT
 from muster_db.study import Study, StudyProgress, delete_study, progress, stop_study
 from muster_db.tables import trials as table
-from muster_worker.courier import FAILURES_IN_A_ROW
+from muster_worker.courier import FAILURES_IN_A_ROW, Courier
 from muster_worker.loop import Ended, work
 from muster_worker.machine import Machine
+from samples import take
+from searches import tell
 
 MakeStudy = Callable[..., Study]
 Start = Callable[[str | None], tuple[Event, Future[Ended]]]
@@ -170,3 +173,33 @@ def test_deleted_study_ends_a_worker_that_serves_it_alone_and_no_other(
     delete_study(engine, again)
     assert fleet.result(timeout=60).counts == Counter(lost=1, complete=1)
     assert progress(engine, other).told == 1
+
+
+def test_trial_claimed_ahead_is_drawn_anew_once_another_worker_has_told_one(
+    engine: Engine, make_study: MakeStudy, machine: Machine, settings: Settings
+) -> None:
+    study = make_study(budget=9)
+    other = take(engine, study, worker_id=99)
+    courier = Courier(
+        engine, study_name="study", machine=machine, settings=settings, stop=(stop := Event())
+    )
+    with courier:
+        assert courier.next() is not None
+        wait_until(lambda: courier._ready is not None)
+        ahead = courier._ready
+        assert ahead is not None and ahead.redrawn is None
+        tell(engine, other, 0.5)
+        wait_until(lambda: courier._ready is not ahead)
+        found = courier.next()
+        assert found is not None
+        redrawn, _ = found
+        assert redrawn.claim.number == ahead.claim.number
+        assert redrawn.claim.params != ahead.claim.params
+        mirror = Mirror(engine, study)
+
+        def begun() -> bool:
+            mirror.refresh()
+            return mirror.trials[ahead.claim.number].params == redrawn.claim.params
+
+        wait_until(begun)
+        stop.set()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Condition, Event, Thread
 from types import TracebackType
 
@@ -30,6 +32,8 @@ REPORT_SECONDS = 1.0
 NEWS_SECONDS = 2.0
 TIDY_SECONDS = 30.0
 TICK_SECONDS = 0.1
+# A slow sampler may take that part of the time to draw again what was claimed ahead.
+REDRAWING_SHARE = 10.0
 FAILURES_IN_A_ROW = 3
 # Of the 10 s that docker stop grants, those that a database that answers slowly may take.
 PARTING_SECONDS = 4.5
@@ -75,6 +79,7 @@ class Courier:
         self._failed: list[int] = []
         self._backoff = Backoff()
         self._done_at: dict[str, float] = {}
+        self._redraw_seconds = 0.0
         self._changed = Condition()
         self._wake = Event()
         self._is_leaving = False
@@ -100,7 +105,7 @@ class Courier:
             outbox = Outbox(ready.claim, stored=ready.stored)
             self._attempts.append((ready, outbox))
             if ready.is_ahead:
-                self._ask(lambda: self._begin(outbox))
+                self._ask(lambda: self._begin(ready, outbox))
             self._want()
             return ready, outbox
 
@@ -237,7 +242,7 @@ class Courier:
         if self._is_leaving or self._stop.is_set():
             return None
         try:
-            found = self._room.claim(ahead=any(box.ending is None for _, box in self._running()))
+            found = self._room.claim(ahead=self._is_training())
         except DiskFull as error:
             # What trains or waits to be told is kept until there is room.
             if self._attempts:
@@ -261,11 +266,15 @@ class Courier:
             self._error = error
             self._changed.notify_all()
 
-    def _begin(self, outbox: Outbox) -> None:
+    def _begin(self, ready: Ready, outbox: Outbox) -> None:
         try:
-            trials.begin(self._engine, outbox.claim)
-        except LeaseLost:
+            trials.begin(self._engine, ready.claim, redrawn=ready.redrawn)
+        except LeaseLost as error:
+            log.info("%s", error)
             outbox.is_lost.set()
+            with contextlib.suppress(LeaseLost):
+                # Still ours where only its configuration was another's: for anybody to run.
+                trials.release(self._engine, ready.claim)
 
     def _send(self) -> None:
         for _, outbox in self._running():
@@ -293,6 +302,37 @@ class Courier:
                 self._drop(desk, error)
             if is_ahead and ahead is not None:
                 self._give_back(ahead)
+        if self._ready is not None and self._ready is ahead:
+            self._redraw(ahead)
+
+    def _redraw(self, ahead: Ready) -> None:
+        """Draw anew what was claimed ahead, once other trials have finished since.
+
+        Not while no trial trains here: the one that just ended is not to count, so that with one
+        worker the draws follow from the seed alone.
+        """
+        known = ahead.desk.context.mirror.finished
+        if known == ahead.known or not self._is_training():
+            return
+        if not self._is_due("redraw", REDRAWING_SHARE * self._redraw_seconds):
+            return
+        started = time.monotonic()
+        proposal = ahead.desk.redraw(ahead.claim)
+        self._redraw_seconds = time.monotonic() - started
+        if proposal is None:
+            return
+        redrawn = replace(
+            ahead,
+            claim=replace(ahead.claim, params=proposal.params),
+            known=known,
+            redrawn=proposal,
+        )
+        with self._changed:
+            if self._ready is ahead and self._is_training():
+                self._ready = redrawn
+
+    def _is_training(self) -> bool:
+        return any(box.ending is None for _, box in self._running())
 
     def _drop(self, desk: Desk, error: UserError) -> None:
         try:

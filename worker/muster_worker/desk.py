@@ -16,6 +16,8 @@ from muster.space import parse_space
 from muster_db import claims, datasets, joining, workers
 from muster_db.claims import Claim
 from muster_db.mirror import Mirror
+from muster_db.records import Proposal
+from muster_db.samplers import ADAPTIVE
 from muster_db.study import Study, StudyProgress
 from muster_worker.machine import Machine
 from muster_worker.run import Context
@@ -55,6 +57,20 @@ class Desk:
         if isinstance(found, Claim):
             self.served += 1
         return found
+
+    def redraw(self, claim: Claim) -> Proposal | None:
+        """A configuration from today's news for a trial that was claimed ahead.
+
+        None where news do not change it: it is given, not drawn, or its sampler does not look.
+        Raises Unavailable.
+        """
+        contract = self.study.contract
+        is_given = claim.attempt > 1 or claim.number < len(contract.first)
+        if is_given or contract.sampler not in ADAPTIVE:
+            return None
+        return self.context.mirror.propose(
+            self.context.space.suggest, worker_ordinal=self.worker.ordinal, number=claim.number
+        )
 
     def leave(self) -> None:
         """Sign off; a database that is away has its own message by then."""

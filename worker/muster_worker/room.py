@@ -14,6 +14,7 @@ from muster_db import blobs, trials
 from muster_db.blobs import DamagedBlob
 from muster_db.claims import Claim
 from muster_db.names import CHECKPOINT
+from muster_db.records import Proposal
 from muster_db.study import Study, list_studies, open_study, progress
 from muster_worker.desk import Desk, join
 from muster_worker.machine import Machine
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 class Ready:
     """A trial to run next. is_ahead: claimed while another one trains, and not begun yet.
 
-    checkpoint: where to go on, with its SHA-256 as stored; older: that of the one before.
+    checkpoint: where to go on, with its SHA-256 as stored; older: that of the one before. known:
+    how many trials had finished when it was drawn; redrawn: what it was drawn anew as.
     """
 
     desk: Desk
@@ -35,6 +37,8 @@ class Ready:
     checkpoint: bytes | None = None
     stored: str | None = None
     older: str | None = None
+    known: int = 0
+    redrawn: Proposal | None = None
 
 
 class Room:
@@ -134,7 +138,7 @@ class Room:
 
     def _ready(self, desk: Desk, claim: Claim, *, is_ahead: bool) -> Ready:
         if claim.attempt == 1:
-            return Ready(desk, claim, is_ahead)
+            return Ready(desk, claim, is_ahead, known=desk.context.mirror.finished)
         names = trials.blob_names(self._engine, claim.trial_id)
         digests = [names[name] for name in (CHECKPOINT, PREVIOUS) if name in names]
         for position, digest in enumerate(digests):
