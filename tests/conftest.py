@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from sqlalchemy import Engine
 
 # The tests' own helpers (servers, samples) are modules beside this file.
@@ -28,8 +29,15 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 NO_SERVER = "no mariadbd or mysqld here: install mariadb-server to run the MySQL half of the tests"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the stack's tests, which mostly wait, first, so that others run beside them."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the stack's tests, which mostly wait, first, so that others run beside them.
+
+    What needs a GPU is left out where there is none, and counted as deselected.
+    """
+    if not torch.cuda.is_available():
+        left_out = [item for item in items if item.get_closest_marker("cuda") is not None]
+        items[:] = [item for item in items if item.get_closest_marker("cuda") is None]
+        config.hook.pytest_deselected(items=left_out)
     items.sort(key=lambda item: item.get_closest_marker("docker") is None)
 
 

@@ -230,7 +230,7 @@ def test_bfloat16_gives_about_the_logits_of_float32_whatever_the_padding(choice:
         assert all(each.isfinite().all() for each in gradients)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
+@pytest.mark.cuda
 @every_architecture
 def test_a_gpu_gives_the_logits_of_the_host_and_repeats_itself(choice: Choice) -> None:
     expected = make(choice).eval()(*make_batch(LENGTHS))
