@@ -17,9 +17,10 @@ from muster_db.mirror import Mirror
 from muster_db.names import CHECKPOINT
 from muster_db.study import Study, StudyProgress, delete_study, progress, stop_study
 from muster_db.tables import trials as table
-from muster_worker.courier import FAILURES_IN_A_ROW, Courier
+from muster_worker.courier import Courier
 from muster_worker.loop import Ended, work
 from muster_worker.machine import Machine
+from muster_worker.streak import FAILURES_IN_A_ROW
 from samples import take
 from searches import tell
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import time
 from collections import Counter, deque
@@ -15,13 +14,16 @@ from sqlalchemy import Engine
 
 from muster.errors import DiskFull, LeaseLost, Unavailable, UserError
 from muster.settings import Settings
-from muster_db import blobs, trials, workers
+from muster_db import trials
 from muster_db.study import is_stopped
+from muster_worker.attempts import Attempts
 from muster_worker.backoff import Backoff
 from muster_worker.desk import Desk
 from muster_worker.machine import Machine
 from muster_worker.outbox import Ending, Outbox, Outcome, OutOfTime
 from muster_worker.room import Ready, Room
+from muster_worker.streak import Streak
+from muster_worker.timetable import Timetable
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +36,6 @@ TIDY_SECONDS = 30.0
 TICK_SECONDS = 0.1
 # A slow sampler may take that part of the time to draw again what was claimed ahead.
 REDRAWING_SHARE = 10.0
-FAILURES_IN_A_ROW = 3
 # Of the 10 s that docker stop grants, those that a database that answers slowly may take.
 PARTING_SECONDS = 4.5
 # One transaction's share of them.
@@ -69,17 +70,17 @@ class Courier:
             engine, study_name=study_name, machine=machine, settings=settings, pulse=self._pulse
         )
         self._tasks: deque[Callable[[], None]] = deque()
-        self._attempts: list[tuple[Ready, Outbox]] = []
+        self._attempts = Attempts(engine)
         self._ready: Ready | None = None
         self._wants_one = False
         self._is_over = False
         self._unjudged = 0
         self._error: Exception | None = None
         self._deadline: float | None = None
-        self._failed: list[int] = []
+        self._streak = Streak(engine)
         self._backoff = Backoff()
-        self._done_at: dict[str, float] = {}
         self._redraw_seconds = 0.0
+        self._timetable = Timetable()
         self._changed = Condition()
         self._wake = Event()
         self._is_leaving = False
@@ -102,10 +103,9 @@ class Courier:
             if self._stop.is_set() or self._ready is None or self.gave_up:
                 return None
             ready, self._ready = self._ready, None
-            outbox = Outbox(ready.claim, stored=ready.stored)
-            self._attempts.append((ready, outbox))
+            outbox = self._attempts.add(ready)
             if ready.is_ahead:
-                self._ask(lambda: self._begin(ready, outbox))
+                self._ask(lambda: self._attempts.begin(ready, outbox))
             self._want()
             return ready, outbox
 
@@ -137,11 +137,11 @@ class Courier:
             if self._is_out_of_time(spare_seconds=-0.5):
                 break
             self._thread.join(TICK_SECONDS)
-        if not self._has_left and self._attempts:
+        if not self._has_left and (left := self._attempts.all()):
             log.warning(
                 "left without an answer from the database: trial %s goes on elsewhere from its "
                 "last stored checkpoint, once its lease of %g s has run out",
-                ", ".join(str(ready.claim.number) for ready, _ in self._attempts),
+                ", ".join(str(ready.claim.number) for ready, _ in left),
                 self._settings.lease_seconds,
             )
 
@@ -171,8 +171,7 @@ class Courier:
                 self._serve()
         except Exception as error:
             # Nobody would speak for what trains on.
-            for _, outbox in self._attempts:
-                outbox.is_lost.set()
+            self._attempts.lose()
             self._fail(error)
 
     def _serve(self) -> None:
@@ -184,24 +183,17 @@ class Courier:
                 self._tasks.popleft()
             if self._has_left:
                 return
-            if self._wants_one and self._is_due("claim", IDLE_SECONDS):
+            if self._wants_one and self._timetable.is_due("claim", IDLE_SECONDS):
                 self._claim()
-            if self._is_due("send", min(REPORT_SECONDS, self._settings.heartbeat_seconds)):
-                self._send()
-            if self._is_due("news", min(NEWS_SECONDS, self._settings.heartbeat_seconds)):
+            beat = self._settings.heartbeat_seconds
+            if self._timetable.is_due("send", min(REPORT_SECONDS, beat)):
+                self._attempts.send(self._pulse)
+            if self._timetable.is_due("news", min(NEWS_SECONDS, beat)):
                 self._fetch_news()
         except Unavailable as error:
             self._backoff.refused(error)
         else:
             self._backoff.taken()
-
-    def _is_due(self, what: str, seconds: float) -> bool:
-        """Whether that long has passed since the last time; if so, now is the last time."""
-        now, done_at = time.monotonic(), self._done_at.get(what)
-        if done_at is not None and now - done_at < seconds:
-            return False
-        self._done_at[what] = now
-        return True
 
     def _pulse(self) -> None:
         """Keep the leases while something large travels. Raises OutOfTime, Unavailable."""
@@ -210,23 +202,14 @@ class Courier:
         self._beat()
 
     def _beat(self) -> None:
-        if not self._is_due("beat", self._settings.heartbeat_seconds):
+        if not self._timetable.is_due("beat", self._settings.heartbeat_seconds):
             return
-        for ready, outbox in self._running():
-            try:
-                trials.extend(self._engine, ready.claim)
-            except LeaseLost:
-                outbox.is_lost.set()
+        self._attempts.extend()
         if (ahead := self._ready) is not None:
             try:
                 trials.extend(self._engine, ahead.claim)
             except LeaseLost:
                 self._take_back(ahead)
-
-    def _running(self) -> list[tuple[Ready, Outbox]]:
-        """Attempts that are not told yet and not lost."""
-        with self._changed:
-            return [each for each in self._attempts if not each[1].is_lost.is_set()]
 
     def _take_back(self, ready: Ready) -> bool:
         """Offer this trial no more; whether training had not begun it yet."""
@@ -238,14 +221,14 @@ class Courier:
             return True
 
     def _claim(self) -> None:
-        self._done_at["claim"] = time.monotonic()
+        self._timetable.done("claim")
         if self._is_leaving or self._stop.is_set():
             return None
         try:
-            found = self._room.claim(ahead=self._is_training())
+            found = self._room.claim(ahead=self._attempts.is_one_trained())
         except DiskFull as error:
             # What trains or waits to be told is kept until there is room.
-            if self._attempts:
+            if self._attempts.all():
                 raise
             return self._fail(error)
         except UserError as error:
@@ -266,26 +249,8 @@ class Courier:
             self._error = error
             self._changed.notify_all()
 
-    def _begin(self, ready: Ready, outbox: Outbox) -> None:
-        try:
-            trials.begin(self._engine, ready.claim, redrawn=ready.redrawn)
-        except LeaseLost as error:
-            log.info("%s", error)
-            outbox.is_lost.set()
-            with contextlib.suppress(LeaseLost):
-                # Still ours where only its configuration was another's: for anybody to run.
-                trials.release(self._engine, ready.claim)
-
-    def _send(self) -> None:
-        for _, outbox in self._running():
-            if outbox.ending is None and outbox.has_news:
-                try:
-                    outbox.send(self._engine, self._pulse)
-                except LeaseLost:
-                    outbox.is_lost.set()
-
     def _fetch_news(self) -> None:
-        running, ahead = self._running(), self._ready
+        running, ahead = self._attempts.running(), self._ready
         held = running if ahead is None else [*running, (ahead, None)]
         for desk in {id(ready.desk): ready.desk for ready, _ in held}.values():
             outboxes = [box for ready, box in running if ready.desk is desk]
@@ -312,9 +277,9 @@ class Courier:
         worker the draws follow from the seed alone.
         """
         known = ahead.desk.context.mirror.finished
-        if known == ahead.known or not self._is_training():
+        if known == ahead.known or not self._attempts.is_one_trained():
             return
-        if not self._is_due("redraw", REDRAWING_SHARE * self._redraw_seconds):
+        if not self._timetable.is_due("redraw", REDRAWING_SHARE * self._redraw_seconds):
             return
         started = time.monotonic()
         proposal = ahead.desk.redraw(ahead.claim)
@@ -328,11 +293,8 @@ class Courier:
             redrawn=proposal,
         )
         with self._changed:
-            if self._ready is ahead and self._is_training():
+            if self._ready is ahead and self._attempts.is_one_trained():
                 self._ready = redrawn
-
-    def _is_training(self) -> bool:
-        return any(box.ending is None for _, box in self._running())
 
     def _drop(self, desk: Desk, error: UserError) -> None:
         try:
@@ -348,60 +310,24 @@ class Courier:
                 log.debug("trial %s was taken over before it began", ready.claim.number)
 
     def _close(self, outbox: Outbox, ending: Ending) -> None:
-        ready = next(ready for ready, box in self._attempts if box is outbox)
-        outcome = ending.outcome
-        try:
-            if outbox.is_lost.is_set():
-                raise LeaseLost(f"trial {ready.claim.number}")
-            outbox.close(self._engine, self._pulse)
-        except LeaseLost:
-            outcome = "lost"
-            log.warning("trial %s: another worker holds it by now", ready.claim.number)
-        except UserError as error:
-            # What the database cannot take is the configuration's fault.
-            outcome = "failed"
-            outbox.ending = Ending("failed", error=str(error))
-            outbox.close(self._engine, self._pulse)
+        ready = self._attempts.of(outbox)
+        outcome = self._attempts.close(outbox, self._pulse)
         name = ready.desk.study.name
         log.info("trial %s of study %s: %s", ready.claim.number, name, outcome)
-        self._judge(ready, outcome)
+        self.gave_up = self._streak.judge(ready, outcome) or self.gave_up
         with self._changed:
             self.counts[outcome] += 1
-            self._attempts.remove((ready, outbox))
+            self._attempts.remove(outbox)
             self._unjudged -= ending.outcome == "failed"
             self._changed.notify_all()
-        if outcome == "complete" and self._is_due("tidy", TIDY_SECONDS):
-            self._tidy(ready.desk)
-
-    def _judge(self, ready: Ready, outcome: Outcome) -> None:
-        """Give up where several trials in a row failed here, and none on another worker."""
-        if outcome != "failed":
-            if outcome != "lost":
-                self._failed.clear()
-            return
-        if ready.claim.trial_id not in self._failed:
-            self._failed.append(ready.claim.trial_id)
-        if len(self._failed) < FAILURES_IN_A_ROW:
-            return
-        if workers.has_failed_elsewhere(self._engine, ready.desk.worker):
-            return
-        self.gave_up = (
-            f"{len(self._failed)} trials in a row failed on this worker and none on others; it "
-            "stops. The tracebacks are on the trials, in the dashboard"
-        )
-
-    def _tidy(self, desk: Desk) -> None:
-        """Drop the weights of trials that fell behind; the next round does what fails here."""
-        try:
-            blobs.keep_best_weights(self._engine, desk.study, keep=self._settings.keep_weights)
-        except Unavailable as error:
-            log.warning("weights of lesser trials are kept for now: %s", error)
+        if outcome == "complete" and self._timetable.is_due("tidy", TIDY_SECONDS):
+            ready.desk.tidy()
 
     def _leave(self) -> None:
         if self._ready is not None:
             self._give_back(self._ready)
         for desk in self._room.desks.values():
             if self.counts["complete"]:
-                self._tidy(desk)
+                desk.tidy()
             desk.leave()
         self._has_left = True

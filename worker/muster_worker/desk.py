@@ -13,7 +13,7 @@ from muster.data.dataset import Dataset
 from muster.errors import Unavailable
 from muster.settings import Settings
 from muster.space import parse_space
-from muster_db import claims, datasets, joining, workers
+from muster_db import blobs, claims, datasets, joining, workers
 from muster_db.claims import Claim
 from muster_db.mirror import Mirror
 from muster_db.records import Proposal
@@ -71,6 +71,14 @@ class Desk:
         return self.context.mirror.propose(
             self.context.space.suggest, worker_ordinal=self.worker.ordinal, number=claim.number
         )
+
+    def tidy(self) -> None:
+        """Drop the weights of trials that fell behind; the next round does what fails here."""
+        keep = self.context.settings.keep_weights
+        try:
+            blobs.keep_best_weights(self._engine, self.study, keep=keep)
+        except Unavailable as error:
+            log.warning("weights of lesser trials are kept for now: %s", error)
 
     def leave(self) -> None:
         """Sign off; a database that is away has its own message by then."""
