@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.faults.crew import Crew
-from benchmarks.faults.world import Verdict, make_world
+from benchmarks.faults.world import EPOCHS, Verdict, make_world
 from benchmarks.servers import Server
 
 SHIFTED = "benchmarks.faults.shifted"
@@ -13,11 +13,11 @@ HOURS = 3.0
 
 
 def wrong_clocks(
-    folder: Path, server: Server, *, trials: int = 9, hours: float = HOURS
+    folder: Path, server: Server, *, trials: int = 9, epochs: int = EPOCHS, hours: float = HOURS
 ) -> Verdict:
     """One worker hours ahead, one hours behind: nothing changes."""
     url = server.make_database("muster_wrong_clocks")
-    world = make_world(folder, url, trials=trials)
+    world = make_world(folder, url, trials=trials, epochs=epochs)
     with Crew(world) as crew:
         for shift in (hours, -hours):
             crew.start(module=SHIFTED, SHIFT_SECONDS=shift * 3600)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
+import runpy
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from multiprocessing import get_context
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import TracebackType
 
 from benchmarks.faults.world import NAME, World
 
+PROBE = "benchmarks.faults.probe"
 REPOSITORY = Path(__file__).parents[2]
 # Short, so that a lease runs out while somebody watches.
 LEASE_SECONDS = 4.0
@@ -19,7 +22,10 @@ HEARTBEAT_SECONDS = 0.5
 CHECKPOINT_SECONDS = 1.0
 LOOK_SECONDS = 0.05
 DEADLINE_SECONDS = 120.0
-Process = subprocess.Popen[bytes]
+# Forked off a process that has imported torch, which takes longer than most of what is shown.
+FORKS = get_context("forkserver")
+FORKS.set_forkserver_preload(["muster_worker.loop", "muster_cli.main"])
+Process = ForkServerProcess
 
 
 class TooLate(Exception):
@@ -65,14 +71,14 @@ class Crew:
         traceback: TracebackType | None,
     ) -> None:
         for each in self.members:
-            if each.poll() is None:
+            if each.exitcode is None:
                 each.kill()
-            each.wait()
+            each.join()
 
     def start(
         self, *, url: str | None = None, module: str = "muster_cli", **variables: object
     ) -> Process:
-        """Start a worker; module: the program that is one. variables: of its environment."""
+        """Start `python -m MODULE worker`; variables: of its environment."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith("MUSTER_")}
         settings = {f"MUSTER_{key.upper()}": str(value) for key, value in self._settings.items()}
         environment = {
@@ -82,15 +88,10 @@ class Crew:
             **settings,
             **{key: str(value) for key, value in variables.items()},
         }
-        with self._log(len(self.members)).open("wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", module, "worker", "--study", NAME],
-                cwd=REPOSITORY,
-                env=environment,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        log = self._log(len(self.members))
+        log.touch()
+        process = FORKS.Process(target=_work, args=(module, environment, log), daemon=True)
+        process.start()
         self.members.append(process)
         return process
 
@@ -101,16 +102,28 @@ class Crew:
 
     def alive(self) -> list[Process]:
         """The workers that run."""
-        return [each for each in self.members if each.poll() is None]
+        return [each for each in self.members if each.exitcode is None]
 
     def wait(self, *, seconds: float = DEADLINE_SECONDS) -> list[str]:
         """Wait until all have ended; a line for each that was not killed and did not exit 0."""
         until(lambda: not self.alive(), "every worker has ended", seconds=seconds)
         return [
-            f"worker {number} exited with {each.returncode}: {self.log(each)[-300:]}"
+            f"worker {number} exited with {each.exitcode}: {self.log(each)[-300:]}"
             for number, each in enumerate(self.members)
-            if each.returncode not in (0, -9)
+            if each.exitcode not in (0, -9)
         ]
 
     def _log(self, number: int) -> Path:
         return self._world.folder / f"worker-{number}.log"
+
+
+def _work(module: str, environment: Mapping[str, str], log: Path) -> None:
+    """Be the worker, as if started from a shell: own session, environment, arguments, output."""
+    os.setsid()
+    os.environ.clear()
+    os.environ.update(environment)
+    with log.open("wb") as file:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(file.fileno(), stream.fileno())
+    sys.argv[1:] = ["worker", "--study", NAME]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -7,20 +7,30 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.faults.crew import CHECKPOINT_SECONDS, HEARTBEAT_SECONDS, Crew, Process, until
-from benchmarks.faults.probe import seconds_of_epochs
-from benchmarks.faults.world import Verdict, World, make_world
+from benchmarks.faults.crew import (
+    CHECKPOINT_SECONDS,
+    HEARTBEAT_SECONDS,
+    LEASE_SECONDS,
+    PROBE,
+    Crew,
+    Process,
+    until,
+)
+from benchmarks.faults.probe import let_train, seconds_of_epochs
+from benchmarks.faults.world import EPOCHS, Verdict, World, make_world
 from benchmarks.servers import Server
 from sqlalchemy import Engine, select
 
 from muster_db.tables import blobs, chunks
 
-PROBE = "benchmarks.faults.probe"
 # What the issue allows beside one checkpoint interval a kill.
 ALLOWED = 1.15
 # A trial of bad luck may lose its worker often; that it is given up then is another promise.
 MANY_ATTEMPTS = 50
 LONG_SECONDS = 900.0
+# Ends when a scenario moves the clock, and not before.
+LONG_LEASE_SECONDS = 600.0
+EVERY_EPOCH = 0.001
 
 
 def killed_workers(
@@ -29,16 +39,19 @@ def killed_workers(
     *,
     workers: int = 4,
     trials: int = 40,
+    epochs: int = EPOCHS,
     every_seconds: float = 4.0,
+    most_kills: int = MANY_ATTEMPTS,
+    lease_seconds: float = LEASE_SECONDS,
     seed: int = 0,
 ) -> Verdict:
     """SIGKILL a random worker every few seconds; a fresh one joins each time."""
     url = server.make_database("muster_killed_workers")
-    world = make_world(folder, url, trials=trials, max_attempts=MANY_ATTEMPTS)
+    world = make_world(folder, url, trials=trials, epochs=epochs, max_attempts=MANY_ATTEMPTS)
     noted = folder / "epochs"
     rng = random.Random(seed)
     kills = 0
-    with Crew(world) as crew:
+    with Crew(world, lease_seconds=lease_seconds) as crew:
         for _ in range(workers):
             crew.start(module=PROBE, PROBE_EPOCHS=noted)
         until(lambda: world.reports() > 0, "the first report")
@@ -46,7 +59,8 @@ def killed_workers(
 
         def look() -> bool:
             nonlocal kills, killed_at
-            if time.monotonic() - killed_at >= every_seconds and not world.is_told():
+            is_due = time.monotonic() - killed_at >= every_seconds
+            if is_due and kills < most_kills and not world.is_told():
                 _kill(rng.choice(crew.alive()))
                 crew.start(module=PROBE, PROBE_EPOCHS=noted)
                 kills += 1
@@ -80,20 +94,25 @@ def all_killed(
     """Kill all at once; one worker attaches when the clock is an hour further."""
     url = server.make_database("muster_all_killed")
     world = make_world(folder, url, trials=trials, epochs=epochs)
-    noted = folder / "epochs"
-    with Crew(world) as crew:
+    noted, leash = folder / "epochs", folder / "leash"
+    # Each waits there in the middle of its second fold, and has claimed the next trial.
+    let_train(leash, epochs + epochs // 2)
+    with Crew(world, lease_seconds=LONG_LEASE_SECONDS) as crew:
         for _ in range(workers):
-            crew.start(module=PROBE, PROBE_EPOCHS=noted)
+            crew.start(module=PROBE, PROBE_EPOCHS=noted, PROBE_LEASH=leash)
 
         def is_under_way() -> bool:
-            held = world.running()
             saved = world.checkpoints()
-            return len(held) == workers and all(row.trial_id in saved for row in held)
+            running = world.running()
+            is_saved = len(running) == workers and all(row.trial_id in saved for row in running)
+            return is_saved and len(world.held()) == 2 * workers
 
-        until(is_under_way, "a checkpoint of every worker")
+        until(is_under_way, "a checkpoint and a trial ahead of every worker")
         for each in crew.members:
             _kill(each)
         orphans = {row.number for row in world.running()}
+        ahead = {row.number for row in world.held()} - orphans
+        before = len(seconds_of_epochs(noted))
         world.move_clock()
         crew.start(module=PROBE, PROBE_EPOCHS=noted)
         until(world.is_told, "all trials told", seconds=LONG_SECONDS)
@@ -104,10 +123,13 @@ def all_killed(
         problems.append(f"trials {sorted(orphans)} were orphaned, {again} have a second attempt")
     trained = len(seconds_of_epochs(noted))
     # From their starts, the orphans would cost all that was trained of them once more.
+    if trained >= world.epochs + before:
+        problems.append(f"{trained} epochs were trained: no trial went on from its checkpoint")
     figures = {
         "workers killed": workers,
         "trials": trials,
         "resumed": len(again),
+        "claimed ahead, begun later": len(ahead),
         "epochs undisturbed": world.epochs,
         "epochs trained": trained,
     }
@@ -118,10 +140,14 @@ def flipped_bit(folder: Path, server: Server, *, epochs: int = 24) -> Verdict:
     """The newest checkpoint is damaged in the database: the one before is used."""
     url = server.make_database("muster_flipped_bit")
     world = make_world(folder, url, trials=1, epochs=epochs)
-    noted = folder / "epochs"
-    # Far more often than anybody would: the epochs between two checkpoints decide the figures.
-    with Crew(world, checkpoint_seconds=0.2, heartbeat_seconds=0.2) as crew:
-        first = crew.start(module=PROBE, PROBE_EPOCHS=noted)
+    noted, leash = folder / "epochs", folder / "leash"
+    let_train(leash, epochs // 2)
+    # A checkpoint an epoch: the epochs between two that were stored decide the figures.
+    with Crew(world, checkpoint_seconds=EVERY_EPOCH, lease_seconds=LONG_LEASE_SECONDS) as crew:
+        first = crew.start(module=PROBE, PROBE_EPOCHS=noted, PROBE_LEASH=leash)
+        until(lambda: len(seconds_of_epochs(noted)) == epochs // 2, "half of the first fold")
+        until(lambda: _kept(world) >= 1, "a kept checkpoint")
+        let_train(leash, epochs + epochs // 2)
         until(lambda: _kept(world) >= 2, "two kept checkpoints")
         _kill(first)
         before = len(seconds_of_epochs(noted))
@@ -166,4 +192,4 @@ def _kept(world: World) -> int:
 
 def _kill(process: Process) -> None:
     process.kill()
-    process.wait()
+    process.join()

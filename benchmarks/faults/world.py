@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from muster.data.folds import make_folds
 from muster.data.schema import Schema
 from muster.evaluation import Evaluation
 from muster.space import parse_space
-from muster_db import datasets, schema
+from muster_db import datasets, leases, schema
 from muster_db.claims import Claim
 from muster_db.clock import clock
 from muster_db.engine import connect
@@ -47,6 +48,7 @@ SEQUENCES = 128
 STEPS = 200
 CHANNELS = 3
 HOUR_SECONDS = 3600.0
+ONE_AT_A_TIME = Lock()
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,12 @@ class World:
             return list(connection.execute(query.order_by(trials.c.number)))
 
     def running(self) -> list[Any]:
-        """Rows of the trials that somebody holds."""
-        return [row for row in self.rows() if row.state == "running"]
+        """Rows of the trials that somebody trains."""
+        return [row for row in self.rows() if row.state == leases.RUNNING]
+
+    def held(self) -> list[Any]:
+        """Rows of the trials that somebody trains, or has claimed ahead."""
+        return [row for row in self.rows() if row.state in leases.HELD]
 
     def reports(self) -> int:
         """Intermediate values that have reached the database."""
@@ -116,7 +122,7 @@ class World:
         moment = clock(-seconds)
         with self.engine.begin() as connection:
             connection.execute(
-                update(trials).where(trials.c.state == "running").values(expires_at=moment)
+                update(trials).where(trials.c.state.in_(leases.HELD)).values(expires_at=moment)
             )
             connection.execute(update(blobs).values(used_at=moment))
 
@@ -163,7 +169,9 @@ def make_world(
     """Make the tables, the dataset and a study of so many trials."""
     folder.mkdir(parents=True, exist_ok=True)
     engine = connect(url)
-    schema.initialise(engine)
+    # Alembic's is one a process, too.
+    with ONE_AT_A_TIME:
+        schema.initialise(engine)
     datasets.store(engine, make_dataset())
     create_study(
         engine,
@@ -227,9 +235,15 @@ def make_contract(epochs: int) -> Contract:
     )
 
 
-@cache
 def undisturbed(number: int, epochs: int) -> float:
     """The value of the trial of that number, trained here in one go."""
+    # PyTorch's random state is the process's: two at a time would draw from each other's.
+    with ONE_AT_A_TIME:
+        return _train(number, epochs)
+
+
+@cache
+def _train(number: int, epochs: int) -> float:
     contract = make_contract(epochs)
     study = Study(0, NAME, contract, number + 1, "open", 0, 1)
     claim = Claim(0, 0, number, {}, 1, "", 0.0)

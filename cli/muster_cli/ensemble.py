@@ -16,9 +16,10 @@ from muster.errors import UserError
 from muster.selection import NO_LIMITS
 from muster_cli.console import print_json, progress, results
 from muster_cli.figures import figures_table, show_estimates
+from muster_cli.looking import WATCHING_PATIENCE_SECONDS, looks
 from muster_cli.options import Db, Json, StudyName, open_database, settings_for
 from muster_db import datasets, trials
-from muster_db.study import Study, open_study
+from muster_db.study import Study, StudyProgress, open_study
 from muster_db.study import progress as study_progress
 from muster_db.summary import seconds_spent
 from muster_ensemble.estimate import (
@@ -197,9 +198,13 @@ def _try(
 
 def _wait(engine: Engine, study: Study) -> None:
     told = -1
-    while True:
-        trials.reap(engine, study)
-        now = study_progress(engine, study)
+    watching = engine.execution_options(muster_patience=WATCHING_PATIENCE_SECONDS)
+
+    def look() -> StudyProgress:
+        trials.reap(watching, study)
+        return study_progress(watching, study)
+
+    for now in looks(look, every_seconds=WAIT_SECONDS):
         if now.told != told:
             told = now.told
             progress.print(f"{study.name}: {told}/{now.budget} trials done")
@@ -207,7 +212,6 @@ def _wait(engine: Engine, study: Study) -> None:
             return
         if now.is_stopped:
             raise UserError(f"study {study.name!r} is stopped at {told}/{now.budget} trials")
-        time.sleep(WAIT_SECONDS)
 
 
 def export(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import nullcontext
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from rich.table import Table
 from sqlalchemy import Engine
 
 from muster_cli.console import print_json, results
+from muster_cli.looking import WATCHING_PATIENCE_SECONDS, looks
 from muster_cli.options import Db, Json, open_database, settings_for
 from muster_db import trials
 from muster_db.study import Study, list_studies, open_study
@@ -43,10 +43,15 @@ def status(
 def _watch(engine: Engine, name: str | None) -> None:
     """Keep the table on the screen until all is told; a pipe gets it anew with each change."""
     shown: list[StudySummary] = []
+    watching = engine.execution_options(muster_patience=WATCHING_PATIENCE_SECONDS)
     screen = Live(console=results, refresh_per_second=4) if results.is_terminal else nullcontext()
+
+    def look() -> list[StudySummary]:
+        trials.reap(watching)
+        return _look(watching, name)
+
     with screen as live:
-        while True:
-            summaries = _look(engine, name)
+        for summaries in looks(look, every_seconds=WATCH_SECONDS):
             if live is not None:
                 live.update(status_table(summaries))
             elif summaries != shown:
@@ -55,8 +60,6 @@ def _watch(engine: Engine, name: str | None) -> None:
             shown = summaries
             if all(summary.progress.is_finished for summary in summaries):
                 return
-            time.sleep(WATCH_SECONDS)
-            trials.reap(engine)
 
 
 def status_table(summaries: list[StudySummary]) -> Table:
