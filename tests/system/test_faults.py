@@ -41,25 +41,37 @@ ON_A_FILE = [name for name in SHORT if not SCENARIOS[name].needs_server]
 Verdicts = dict[str, Future[Verdict]]
 
 
-def run(names: list[str], folder: Path, server: Server | None) -> Iterator[Verdicts]:
-    """Run scenarios three at a time."""
+def run(
+    names: list[str], request: pytest.FixtureRequest, folder: Path, server: Server | None
+) -> Iterator[Verdicts]:
+    """Run those of the scenarios that are asked for, three at a time."""
+    asked = {
+        item.callspec.params.get("name")
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+    }
     with ThreadPoolExecutor(3) as pool:
         yield {
-            name: pool.submit(run_scenario, name, folder / name, server, **(SHORT | ALONE)[name])
+            name: pool.submit(run_scenario, name, folder / name, server, **SHORT[name])
             for name in names
+            if name in asked
         }
 
 
 @pytest.fixture(scope="module")
-def on_a_server(mariadb: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verdicts]:
+def on_a_server(
+    mariadb: Server, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Verdicts]:
     """The scenarios that share a server, and run beside each other."""
-    yield from run(ON_A_SERVER, tmp_path_factory.mktemp("worlds"), mariadb)
+    yield from run(ON_A_SERVER, request, tmp_path_factory.mktemp("worlds"), mariadb)
 
 
 @pytest.fixture(scope="module")
-def on_a_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Verdicts]:
+def on_a_file(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Verdicts]:
     """Those of small disks."""
-    yield from run(ON_A_FILE, tmp_path_factory.mktemp("worlds"), None)
+    yield from run(ON_A_FILE, request, tmp_path_factory.mktemp("worlds"), None)
 
 
 def assert_holds(verdict: Verdict) -> None:
