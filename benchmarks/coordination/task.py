@@ -105,7 +105,9 @@ class Pretence:
         return b""
 
 
-def make_study(engine: Any, *, name: str, budget: int) -> Study:
+def make_study(
+    engine: Any, *, name: str, budget: int, seed: int = 1, direction: str = "maximize"
+) -> Study:
     """A study of this search on an initialised database."""
     dataset = tiny_dataset()
     space = {"space": SPACE}
@@ -115,9 +117,9 @@ def make_study(engine: Any, *, name: str, budget: int) -> Study:
         dataset_schema=dataset.schema,
         folds=(0,) * len(dataset),
         metric="accuracy",
-        direction="maximize",
+        direction=direction,
         space=space,
-        seed=1,
+        seed=seed,
         steps_per_fold=parse_space(space, place="benchmark").max_epochs + 1,
         code_version=version("muster"),
     )
