@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
+import time
 from collections.abc import Iterable
 from http import HTTPStatus
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from gunicorn.app.base import BaseApplication
@@ -15,13 +18,17 @@ from sqlalchemy import Engine, select
 
 from muster.errors import MusterError, UserError
 from muster_db import engine as engines
+from muster_db import trials
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+log = logging.getLogger(__name__)
+
 HEALTH = "/healthz"
 # Longer than the 5 s after which the health check of the compose file gives up is of no use.
 HEALTH_PATIENCE_SECONDS = 2.0
+REAP_SECONDS = 10.0
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 # One process, since the trials are cached by process; threads, since one page asks for much.
 THREADS = 8
@@ -32,13 +39,17 @@ def create_app(storage_url: str) -> WSGIApplication:
 
     It only shows: a study renamed, deleted or told from the browser would no longer agree with
     its contract and its budget, so whatever would write is refused. GET /healthz answers 200
-    while the database answers, 503 otherwise.
+    while the database answers, 503 otherwise. Trials whose lease has run out are released on the
+    way, every REAP_SECONDS at most: a health check does, too, so nobody has to look.
     """
     engine = engines.connect(storage_url, patience_seconds=HEALTH_PATIENCE_SECONDS)
     storage = RDBStorage(storage_url, skip_compatibility_check=True, skip_table_creation=True)
     pages: WSGIApplication = wsgi(storage)
 
+    reap = _Reaper(engine)
+
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        reap()
         if environ["PATH_INFO"] == HEALTH:
             return _say(start_response, *_health(engine))
         if environ["REQUEST_METHOD"] not in READING:
@@ -85,6 +96,27 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
 
     def load(self) -> WSGIApplication:
         return create_app(self._storage_url)
+
+
+class _Reaper:
+    """Releases what has run out, from whichever request comes when it is time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._reaped_at: float | None = None
+        self._lock = Lock()
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            if self._reaped_at is not None and now - self._reaped_at < REAP_SECONDS:
+                return
+            self._reaped_at = now
+        try:
+            trials.reap(self._engine)
+        except MusterError as error:
+            # The page or the health check says it better.
+            log.debug("nothing was released: %s", error)
 
 
 def _health(engine: Engine) -> tuple[HTTPStatus, dict[str, Any]]:

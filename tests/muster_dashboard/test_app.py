@@ -19,6 +19,10 @@ from optuna.storages import RDBStorage
 
 from muster.errors import UserError
 from muster_dashboard.app import create_app, serve
+from muster_db import schema
+from muster_db.engine import connect
+from muster_db.study import progress
+from samples import make_study, run_out, take
 
 DEADLINE_SECONDS = 30
 
@@ -133,3 +137,14 @@ def wait_for(address: str) -> Any:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+
+
+def test_any_request_releases_trials_whose_lease_has_run_out(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/muster.db"
+    engine = connect(url)
+    schema.initialise(engine)
+    study = make_study(engine)
+    run_out(engine, take(engine, study))
+    assert ask(create_app(url), "/healthz")[0].startswith("200")
+    assert progress(engine, study).waiting == 1
+    engine.dispose()

@@ -33,6 +33,8 @@ IDLE_SECONDS = 2.0
 REPORT_SECONDS = 1.0
 NEWS_SECONDS = 2.0
 TIDY_SECONDS = 30.0
+# How often a busy worker releases what others left; an idle one does so whenever it looks.
+REAP_SECONDS = 20.0
 TICK_SECONDS = 0.1
 # A slow sampler may take that part of the time to draw again what was claimed ahead.
 REDRAWING_SHARE = 10.0
@@ -269,6 +271,8 @@ class Courier:
                 self._give_back(ahead)
         if self._ready is not None and self._ready is ahead:
             self._redraw(ahead)
+        if self._timetable.is_due("reap", REAP_SECONDS):
+            trials.reap(self._engine)
 
     def _redraw(self, ahead: Ready) -> None:
         """Draw anew what was claimed ahead, once other trials have finished since.
