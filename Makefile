@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench bench-training bench-coordination bench-faults bench-voting bench-honesty up down lock clean
+.PHONY: help install run test check bench bench-training bench-coordination bench-faults bench-voting bench-predict bench-honesty up down lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ bench-faults: .venv/installed  ## kill workers, stop databases, cut networks, fi
 
 bench-voting: .venv/installed  ## choose and vote on a ledger of 500 trials and 100,000 sequences
 	$(BIN)/python -m benchmarks.voting
+
+bench-predict: .venv/installed  ## predictions a second against a bare PyTorch loop
+	$(BIN)/python -m benchmarks.predicting
 
 bench-honesty: .venv/installed  ## nested estimates against held-out scores; hours, goes on where it stopped
 	$(BIN)/python -m benchmarks.honesty japanese_vowels

@@ -92,6 +92,22 @@ def verify(
     )
 
 
+@app.command()
+def export(
+    bundle: BundlePath,
+    onnx: Annotated[Path, typer.Option("--onnx", help="The ONNX file to write.")],
+) -> None:
+    """Write a bundle's networks, preprocessing and vote as one ONNX graph.
+
+    It is compared with PyTorch by onnxruntime before it is written.
+    """
+    from muster_ensemble.onnx_file import write_onnx  # noqa: PLC0415 - torch, as in worker.py
+    from muster_ensemble.predict import load  # noqa: PLC0415
+
+    difference = write_onnx(load(bundle), onnx)
+    results.print(f"{onnx}: at most {difference:.1e} from PyTorch's probabilities")
+
+
 def _dataset(
     data: Path | None, data_root: Path | None, db: str | None, *, fingerprint: str
 ) -> Dataset | None:

@@ -38,7 +38,13 @@ def zero_behind(values: Tensor, mask: Tensor | None) -> Tensor:
 
 def halve_steps(values: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """Max pooling by two of values that are not negative: zeros never win against valid steps."""
-    pooled = functional.max_pool1d(values, 2, ceil_mode=True)
+    if isinstance(values.shape[2], torch.SymInt):
+        # Exported: max_pool1d would fix the steps.
+        half = (values.shape[2] + 1) // 2
+        pairs = functional.pad(values, (0, 1))[..., : 2 * half].unflatten(2, (half, 2))
+        pooled = pairs.amax(dim=3)
+    else:
+        pooled = functional.max_pool1d(values, 2, ceil_mode=True)
     return pooled, None if lengths is None else (lengths + 1) // 2
 
 

@@ -22,7 +22,8 @@ def fold(values: Tensor, lengths: Tensor | None, *, width: int) -> tuple[Tensor,
     batch, steps, channels = values.shape
     if lengths is None:
         lengths = torch.full((batch,), steps, device=values.device)
-    rows = -(-steps // width)
+    # Not the negative of a floor, which ONNX rounds the other way.
+    rows = (steps + width - 1) // width
     padded = functional.pad(values, (0, 0, 0, rows * width - steps))
     plane = padded.transpose(1, 2).reshape(batch, channels, rows, width)
     return plane, step_mask(lengths, rows * width).view(batch, 1, rows, width)
@@ -88,6 +89,16 @@ class PlaneBlock(nn.Module):
         plane = functional.relu(found + self.shortcut(plane, mask))
         if self.pool:
             # Behind a ReLU the zeros of the padding never win against a valid cell.
-            plane = functional.max_pool2d(plane, 2, ceil_mode=True)
-            mask = functional.max_pool2d(mask.float(), 2, ceil_mode=True) > 0.0
+            plane = _halve(plane)
+            mask = _halve(mask.float()) > 0.0
         return plane, mask
+
+
+def _halve(plane: Tensor) -> Tensor:
+    """Max pooling by two, rounded up."""
+    rows, width = ((size + 1) // 2 for size in plane.shape[2:])
+    if isinstance(rows, torch.SymInt):
+        # Exported: max_pool2d would fix the rows.
+        padded = functional.pad(plane, (0, 1, 0, 1))[..., : 2 * rows, : 2 * width]
+        return padded.unflatten(3, (width, 2)).unflatten(2, (rows, 2)).amax(dim=(3, 5))
+    return functional.max_pool2d(plane, 2, ceil_mode=True)

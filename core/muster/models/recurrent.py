@@ -113,17 +113,24 @@ class Recurrent(Model):
         self.head = Head(features, shape, dropout=dropout)
 
     def forward(self, values: Tensor, lengths: Tensor | None, static: Tensor) -> Tensor:
+        outputs, state = self.run(values, lengths)
+        return self._classify(self._pool(outputs, state, lengths), static)
+
+    def run(
+        self, values: Tensor, lengths: Tensor | None
+    ) -> tuple[Tensor, Tensor | tuple[Tensor, Tensor]]:
+        """The last layer's outputs (batch, steps, features) and the state at each one's end."""
         if lengths is None:
             outputs, state = self.recurrent(values)
-        else:
-            packed = pack_padded_sequence(
-                values, lengths.cpu(), batch_first=True, enforce_sorted=False
-            )
-            packed_outputs, state = self.recurrent(packed)
-            outputs, _ = pad_packed_sequence(
-                packed_outputs, batch_first=True, total_length=values.shape[1]
-            )
-        return self._classify(self._pool(outputs, state, lengths), static)
+            return outputs, state
+        packed = pack_padded_sequence(
+            values, lengths.cpu(), batch_first=True, enforce_sorted=False
+        )
+        packed_outputs, state = self.recurrent(packed)
+        outputs, _ = pad_packed_sequence(
+            packed_outputs, batch_first=True, total_length=values.shape[1]
+        )
+        return outputs, state
 
     def _classify(self, features: Tensor, static: Tensor) -> Tensor:
         logits: Tensor = self.head(features, static)
