@@ -204,3 +204,20 @@ def test_trial_claimed_ahead_is_drawn_anew_once_another_worker_has_told_one(
 
         wait_until(begun)
         stop.set()
+
+
+def test_next_trial_that_is_asked_for_twice_is_claimed_once(
+    engine: Engine, make_study: MakeStudy, machine: Machine, settings: Settings
+) -> None:
+    study = make_study(budget=9)
+    stop = Event()
+    courier = Courier(engine, study_name="study", machine=machine, settings=settings, stop=stop)
+    done = Event()
+    with courier:
+        assert courier.next() is not None
+        wait_until(lambda: courier._ready is not None)
+        courier._ask(courier._claim)
+        courier._ask(done.set)
+        assert done.wait(timeout=60)
+        assert progress(engine, study).running == 2
+        stop.set()

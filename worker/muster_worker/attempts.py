@@ -106,5 +106,5 @@ class Attempts:
         except UserError as error:
             # What the database cannot take is the configuration's fault.
             outbox.ending = Ending("failed", error=str(error))
-            outbox.close(self._engine, pulse)
+            return self.close(outbox, pulse)
         return outbox.ending.outcome

@@ -224,7 +224,8 @@ class Courier:
 
     def _claim(self) -> None:
         self._timetable.done("claim")
-        if self._is_leaving or self._stop.is_set():
+        # Asked for twice, where what was claimed ahead went to another worker meanwhile.
+        if not self._wants_one or self._is_leaving or self._stop.is_set():
             return None
         try:
             found = self._room.claim(ahead=self._attempts.is_one_trained())
