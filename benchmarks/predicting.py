@@ -30,8 +30,8 @@ from muster_ensemble.bundle import Bundle, Member
 from muster_ensemble.predict import Predictor
 
 RESULTS = Path(__file__).parent / "results" / "predicting.json"
-SEQUENCES, STEPS, CHANNELS, FOLDS, ROUNDS = 1024, 64, 4, 2, 5
-ARCHITECTURES = ("cnn", "gru", "inception_time")
+SEQUENCES, STEPS, CHANNELS, FOLDS, ROUNDS = 1024, 64, 4, 2, 7
+ARCHITECTURES = ("cnn", "gru", "lstm")
 TARGET = 0.8
 Batch = tuple[Tensor, None, Tensor]
 
