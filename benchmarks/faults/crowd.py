@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -45,12 +47,19 @@ def many_starts(folder: Path, server: Server, *, workers: int = 64, trials: int 
     begun = time.monotonic()
     with log.open("wb") as file:
         process = subprocess.Popen(
-            command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=file
+            command,
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            start_new_session=True,
         )
         try:
             until(lambda: process.poll() is not None, "every worker ended", seconds=LONG_SECONDS)
         finally:
-            process.kill()
+            # The forked workers as well, where not all of them have ended.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             out = process.communicate()[0].decode()
     failed = int(out)
     engine = connect(url)
