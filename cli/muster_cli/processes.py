@@ -72,7 +72,7 @@ def _kept(engine: Engine, study: Study) -> str:
         now = summarise(engine, study).progress
     except Unavailable:
         return "all trials that have ended are kept"
-    begun = f", {now.waiting} begun and saved" if now.waiting else ""
+    begun = f", {now.waiting} given back" if now.waiting else ""
     return f"kept in study {study.name}: {now.told} of {now.budget} trials done{begun}"
 
 

@@ -29,7 +29,7 @@ from muster.errors import UserError
 from muster_db import tables
 from muster_db.clock import clock
 from muster_db.engine import transact
-from muster_db.leases import TAKEABLE
+from muster_db.leases import RESERVED, TAKEABLE
 from muster_db.limits import NO_LIMITS, Limits
 from muster_db.once import once
 from muster_db.records import inserted_id
@@ -118,13 +118,17 @@ class Study:
 
 @dataclass(frozen=True)
 class StudyProgress:
-    """Counts of a study's trials. waiting: given back or expired, for anybody to resume."""
+    """Counts of a study's trials. waiting: given back or expired, for anybody to resume.
+
+    ahead: claimed by workers that still train another trial, to be begun next.
+    """
 
     budget: int
     told: int
     running: int
     waiting: int
     state: StudyState
+    ahead: int = 0
 
     @property
     def is_finished(self) -> bool:
@@ -218,14 +222,16 @@ def is_stopped(engine: Engine, study: Study) -> bool:
 def read_progress(connection: Connection, study: Study) -> StudyProgress:
     """progress, inside a transaction."""
     row = study_row(connection, study)
-    waiting = connection.execute(
-        select(func.count())
-        .select_from(trials)
-        .where(trials.c.study_id == study.study_id, trials.c.state.in_(TAKEABLE))
-    ).scalar_one()
-    return StudyProgress(
-        row.budget, row.told, row.claimed - row.told - waiting, waiting, row.state
+    by_state = (
+        select(trials.c.state, func.count())
+        .where(trials.c.study_id == study.study_id, trials.c.state.in_((RESERVED, *TAKEABLE)))
+        .group_by(trials.c.state)
     )
+    counts = {state: count for state, count in connection.execute(by_state)}
+    ahead = counts.pop(RESERVED, 0)
+    waiting = sum(counts.values())
+    running = row.claimed - row.told - waiting - ahead
+    return StudyProgress(row.budget, row.told, running, waiting, row.state, ahead)
 
 
 def study_row(connection: Connection, study: Study, *others: ColumnElement[Any]) -> Row[Any]:

@@ -10,7 +10,7 @@ import pytest
 from commands import RUN, SPACE, Finished, done, finish, muster, started, wait_until, write_example
 from muster_db import trials
 from muster_db.engine import connect
-from muster_db.study import open_study, progress
+from muster_db.study import StudyProgress, open_study, progress
 
 ROWS = ("random_guess", "best_single", "ensemble")
 FIGURES = {"oof_macro_f1", "oof_accuracy", "test_macro_f1", "test_accuracy"}
@@ -106,14 +106,14 @@ def test_stopped_run_sees_its_workers_out_and_gives_their_trials_back(
         wait_until(lambda: path.exists() and "joined study" in path.read_text())
         engine = connect(f"sqlite:///{tmp_path / 'out' / 'muster.db'}")
         study = open_study(engine, "space")
-        wait_until(lambda: progress(engine, study).running == 1)
+        wait_until(lambda: progress(engine, study) == StudyProgress(5, 0, 1, 0, "open", ahead=1))
         process.send_signal(sent)
         ended = finish(process)
     assert ended.returncode == code
-    assert "0 of 5 trials done, 1 begun and saved" in ended.stderr
+    assert "0 of 5 trials done, 2 given back" in ended.stderr
     assert f"to go on: muster {' '.join(RUN)}\n" in ended.stderr
     assert "Traceback" not in ended.stderr + path.read_text()
     now = progress(engine, study)
-    assert (now.running, now.waiting) == (0, 1)
+    assert (now.running, now.ahead, now.waiting) == (0, 0, 2)
     assert trials.reap(engine) == 0
     engine.dispose()

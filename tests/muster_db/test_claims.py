@@ -142,7 +142,7 @@ def ahead(engine: Engine, study: Study, *, worker_id: int) -> Claim | StudyProgr
 def test_trial_claimed_ahead_takes_its_slot_and_waits_until_it_is_begun(engine: Engine) -> None:
     study = make_study(engine, budget=1)
     held = take(engine, study, ahead=True)
-    assert progress(engine, study) == StudyProgress(1, 0, 1, 0, "open")
+    assert progress(engine, study) == StudyProgress(1, 0, 0, 0, "open", ahead=1)
     (waiting,) = load(engine, "study").trials
     assert (waiting.state, waiting.datetime_start) == (TrialState.WAITING, None)
     assert waiting.params == held.params

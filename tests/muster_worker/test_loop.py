@@ -81,7 +81,7 @@ def test_stopped_study_drains_a_worker_in_mid_trial_which_leaves(
 ) -> None:
     study = make_study(budget=5, epochs=100_000)
     _, working = start("study")
-    wait_until(lambda: progress(engine, study).running == 2)
+    wait_until(lambda: progress(engine, study).ahead == 1)
     stop_study(engine, study)
     assert working.result(timeout=60).counts == Counter(released=1)
     # The one in its middle, and the next one, which was claimed ahead.
@@ -123,7 +123,7 @@ def test_next_trial_is_claimed_while_one_trains_and_given_back_by_a_worker_that_
 ) -> None:
     study = make_study(budget=5, epochs=100_000)
     stop, working = start("study")
-    wait_until(lambda: progress(engine, study).running == 2)
+    wait_until(lambda: progress(engine, study).ahead == 1)
     stop.set()
     assert working.result(timeout=60).counts == Counter(released=1)
     assert progress(engine, study) == StudyProgress(5, 0, 0, 2, "open")
@@ -134,7 +134,7 @@ def test_idle_worker_begins_what_a_busy_one_has_claimed_ahead(
 ) -> None:
     study = make_study(budget=2, epochs=100_000)
     first_stop, first = start("study")
-    wait_until(lambda: progress(engine, study).running == 2)
+    wait_until(lambda: progress(engine, study).ahead == 1)
     second_stop, second = start("study")
     wait_until(lambda: [each.running for each in workers.list_workers(engine, study)] == [1, 1])
     first_stop.set()
@@ -219,5 +219,5 @@ def test_next_trial_that_is_asked_for_twice_is_claimed_once(
         courier._ask(courier._claim)
         courier._ask(done.set)
         assert done.wait(timeout=60)
-        assert progress(engine, study).running == 2
+        assert progress(engine, study).ahead == 1
         stop.set()
