@@ -20,7 +20,7 @@ run: .venv/installed  ## search JapaneseVowels, vote, and leave the results in r
 	$(BIN)/muster run examples/japanese_vowels.toml --space search_spaces/quickstart.toml --trials 12 --workers 2 --out runs/quickstart
 
 test: .venv/installed  ## run the whole test suite
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: .venv/installed  ## lint, types and the floors
 	$(BIN)/ruff check .

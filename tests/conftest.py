@@ -30,7 +30,7 @@ NO_SERVER = "no mariadbd or mysqld here: install mariadb-server to run the MySQL
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the stack's tests, which mostly wait, first, so that others run beside them.
+    """Put the stack's and the system's tests, which mostly wait, first: others run beside them.
 
     What needs a GPU is left out where there is none, and counted as deselected.
     """
@@ -38,7 +38,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left_out = [item for item in items if item.get_closest_marker("cuda") is not None]
         items[:] = [item for item in items if item.get_closest_marker("cuda") is None]
         config.hook.pytest_deselected(items=left_out)
-    items.sort(key=lambda item: item.get_closest_marker("docker") is None)
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker("docker") is None,
+            "system" not in item.path.parent.name,
+        )
+    )
 
 
 @pytest.fixture(scope="session")

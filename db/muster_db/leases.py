@@ -101,7 +101,8 @@ def lapse(connection: Connection, row: Row[Any]) -> Lapse:
     """
     is_last = row.failures + 1 >= row.max_attempts
     if row.state == RESERVED:
-        is_back = _move(connection, row, state=RELEASED)
+        # It has had no attempt yet.
+        is_back = _move(connection, row, state=RELEASED, attempt=row.attempt - 1)
         return Lapse(RELEASED, is_takeable=True) if is_back else Lapse(None)
     if row.has_run_out and row.state == RUNNING:
         grace = clock(row.lease_seconds or LEASE_SECONDS)

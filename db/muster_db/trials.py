@@ -103,7 +103,11 @@ def release(
     dropped: list[str] = []
 
     def verb(connection: Connection) -> None:
-        if not _change(connection, held, leases.HELD, state=leases.RELEASED):
+        # One that never began has had no attempt.
+        unbegun = {"state": leases.RELEASED, "attempt": held.attempt - 1}
+        if not _change(connection, held, (leases.RESERVED,), **unbegun) and not _change(
+            connection, held, leases.HELD, state=leases.RELEASED
+        ):
             if _own_end(connection, held) == leases.RELEASED:
                 return
             raise _lost(held)

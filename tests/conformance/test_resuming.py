@@ -26,8 +26,12 @@ def make_config(name: str, **changes: Any) -> TrialConfig:
     return TrialConfig(architecture=Choice(name=name, options=options), **(facts | changes))
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("name", models.ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("name", "sampler"),
+    # A sampler draws from the same random state whatever it feeds.
+    [(name, "none") for name in models.ARCHITECTURES]
+    + [(name, each) for name in ("gru", "cnn") for each in SAMPLERS if each != "none"],
+)
 def test_a_trial_resumed_after_every_epoch_ends_the_same_to_the_bit(
     name: str, sampler: str
 ) -> None:

@@ -243,3 +243,18 @@ def test_configuration_that_another_worker_has_is_not_begun(engine: Engine) -> N
     assert load(engine, "study").trials[0].params == held.params
     trials.release(engine, held)
     assert take(engine, study, worker_id=3).number == 0
+
+
+@pytest.mark.parametrize("way", ["given back", "run out"])
+def test_trial_that_never_began_has_had_no_attempt(engine: Engine, way: str) -> None:
+    study = make_study(engine, budget=1)
+    held = take(engine, study, ahead=True)
+    if way == "given back":
+        trials.release(engine, held)
+    else:
+        run_out(engine, held)
+        assert trials.reap(engine) == 1
+    again = take(engine, study, worker_id=2)
+    assert (again.number, again.attempt) == (0, 1)
+    trials.release(engine, again)
+    assert take(engine, study, worker_id=3).attempt == 2

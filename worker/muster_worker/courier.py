@@ -39,9 +39,9 @@ TICK_SECONDS = 0.1
 # A slow sampler may take that part of the time to draw again what was claimed ahead.
 REDRAWING_SHARE = 10.0
 # Of the 10 s that docker stop grants, those that a database that answers slowly may take.
-PARTING_SECONDS = 4.5
+PARTING_SECONDS = 4.0
 # One transaction's share of them.
-PARTING_PATIENCE_SECONDS = 2.0
+PARTING_PATIENCE_SECONDS = 1.5
 # What the release itself needs of them, after an upload.
 RELEASE_SECONDS = 1.5
 
