@@ -21,6 +21,7 @@ import optuna
 from benchmarks.coordination.fill import fill
 from benchmarks.coordination.task import REPORTS, make_study
 from benchmarks.proxy import proxy_to
+from benchmarks.searching import measure
 from benchmarks.servers import PASSWORD, Server
 from rich.console import Console
 from rich.table import Table
@@ -36,20 +37,24 @@ KINDS = ("plain", "muster")
 
 @dataclass(frozen=True)
 class Figure:
-    """One row. target: what muster promises, an absolute number or a share of plain's."""
+    """One row. target: what muster promises, an absolute number or a multiple of plain's.
+
+    Rates are promised as multiples, since how many trials a second there can be is the
+    machine's doing: 70 with 4 workers where plain Optuna makes 17, 60 with 16 where it makes 8.
+    """
 
     name: str
     unit: str
     plain: float
     muster: float
     target: float
-    is_share: bool = False
+    is_ratio: bool = False
     more_is_better: bool = False
 
     @property
     def holds(self) -> bool:
         """Whether the promise holds in this run."""
-        target = self.target * self.plain if self.is_share else self.target
+        target = self.target * self.plain if self.is_ratio else self.target
         return self.muster >= target if self.more_is_better else self.muster <= target
 
 
@@ -153,7 +158,9 @@ def throughput(bench: Bench, *, workers: int, trials: int, target: float) -> Ite
         seconds = max(each["ended_at"] for each in found) - min(each["began_at"] for each in found)
         rates[kind] = trials / seconds
     name = f"trials a second, {workers} workers"
-    yield Figure(name, "/s", rates["plain"], rates["muster"], target, more_is_better=True)
+    yield Figure(
+        name, "/s", rates["plain"], rates["muster"], target, is_ratio=True, more_is_better=True
+    )
 
 
 def joining(bench: Bench, *, filled: int) -> Iterator[Figure]:
@@ -167,6 +174,13 @@ def joining(bench: Bench, *, filled: int) -> Iterator[Figure]:
     yield Figure(name, "s", seconds["plain"], seconds["muster"], 0.6)
 
 
+def suggestions(*, filled: int, target: float) -> Iterator[Figure]:
+    """One suggestion of 9 parameters beside many finished trials."""
+    found = measure(filled)
+    name = f"a suggestion beside {filled:,} trials"
+    yield Figure(name, "ms", found["optuna_ms"], found["muster_ms"], target)
+
+
 def memory(bench: Bench, *, filled: int) -> Iterator[Figure]:
     """What a worker's process grows by once it knows that many trials."""
     grown = {}
@@ -174,7 +188,7 @@ def memory(bench: Bench, *, filled: int) -> Iterator[Figure]:
         (found,) = bench.run(kind, bench.database(budget=2, filled=filled), trials=2)
         grown[kind] = found["grown_bytes"] / 2**20
     name = f"a worker grows by, {filled:,} trials"
-    yield Figure(name, "MiB", grown["plain"], grown["muster"], 0.5, is_share=True)
+    yield Figure(name, "MiB", grown["plain"], grown["muster"], 0.5, is_ratio=True)
 
 
 def load(bench: Bench, *, trials: int) -> Iterator[Figure]:
@@ -186,7 +200,7 @@ def load(bench: Bench, *, trials: int) -> Iterator[Figure]:
         bench.run(kind, database, trials=trials if kind == "plain" else 0)
         counts[kind] = (bench.statements() - before) / trials
     name = f"statements a trial of {REPORTS} reports"
-    yield Figure(name, "", counts["plain"], counts["muster"], 0.1, is_share=True)
+    yield Figure(name, "", counts["plain"], counts["muster"], 0.1, is_ratio=True)
 
 
 @contextmanager
@@ -211,11 +225,15 @@ def main() -> None:
     scale = 4 if options.quick else 1
     parts = {
         "delays": lambda bench: delays(bench, trials=20 // scale),
-        "throughput4": lambda bench: throughput(bench, workers=4, trials=480 // scale, target=70),
+        "throughput4": lambda bench: throughput(
+            bench, workers=4, trials=480 // scale, target=70 / 17
+        ),
         "throughput16": lambda bench: throughput(
-            bench, workers=16, trials=480 // scale, target=60
+            bench, workers=16, trials=480 // scale, target=60 / 8
         ),
         "joining": lambda bench: joining(bench, filled=5_000 // scale),
+        "suggestions5": lambda _: suggestions(filled=5_000 // scale, target=40),
+        "suggestions10": lambda _: suggestions(filled=10_000 // scale, target=60),
         "load": lambda bench: load(bench, trials=100 // scale),
         "memory": lambda bench: memory(bench, filled=10_000 // scale),
     }
@@ -224,8 +242,7 @@ def main() -> None:
         for name, part in parts.items():
             if name.startswith(options.only):
                 figures += part(bench)
-                _print(figures[-2:] if name == "delays" else figures[-1:])
-    _print(figures)
+                _print(figures)
     if not options.quick and not options.only:
         rows = [asdict(each) | {"holds": each.holds} for each in figures]
         RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
@@ -235,7 +252,7 @@ def main() -> None:
 def _print(figures: list[Figure]) -> None:
     table = Table("figure", "plain Optuna", "muster", "ratio", "promised", "holds")
     for each in figures:
-        promised = f"{each.target:g} of plain's" if each.is_share else f"{each.target:g}"
+        promised = f"{each.target:.3g} x plain's" if each.is_ratio else f"{each.target:g}"
         table.add_row(
             each.name,
             f"{each.plain:.3g} {each.unit}",

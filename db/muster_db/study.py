@@ -235,12 +235,13 @@ def read_progress(connection: Connection, study: Study) -> StudyProgress:
 
 
 def study_row(connection: Connection, study: Study, *others: ColumnElement[Any]) -> Row[Any]:
-    """The study's row of muster_studies; raises UserError when it has been deleted.
+    """The study's row of muster_studies but its contract, which may be large and never changes.
 
-    others: what else to look up in the same statement.
+    others: what else to look up in the same statement. Raises UserError when it has been deleted.
     """
+    columns = (each for each in studies.c if each is not studies.c.contract)
     row = connection.execute(
-        select(studies, *others).where(studies.c.study_id == study.study_id)
+        select(*columns, *others).where(studies.c.study_id == study.study_id)
     ).one_or_none()
     if row is None:
         raise UserError(f"study {study.name!r} has been deleted")
