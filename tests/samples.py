@@ -18,8 +18,9 @@ from muster.data.dataset import Dataset
 from muster.data.schema import Schema
 from muster_db.claims import Claim, claim
 from muster_db.clock import clock
+from muster_db.contract import Contract
 from muster_db.records import Proposal
-from muster_db.study import Contract, Study, create_study
+from muster_db.study import Study, create_study
 from muster_db.tables import trials
 
 SCHEMA = Schema(channels=("x",), classes=("a", "b"), description={"format": "npz"})

@@ -15,7 +15,8 @@ from muster.data.schema import Schema
 from muster.evaluation import EpochReport, TrialResult
 from muster.space import parse_space
 from muster_db import datasets
-from muster_db.study import Contract, Study, create_study
+from muster_db.contract import Contract
+from muster_db.study import Study, create_study
 
 REPORTS: Final = 10
 # Eight floats and one choice, under the names that a space file knows.

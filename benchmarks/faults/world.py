@@ -28,8 +28,9 @@ from muster.space import parse_space
 from muster_db import datasets, leases, schema
 from muster_db.claims import Claim
 from muster_db.clock import clock
+from muster_db.contract import Contract
 from muster_db.engine import connect
-from muster_db.study import Contract, Study, create_study, open_study
+from muster_db.study import Study, create_study, open_study
 from muster_db.tables import (
     blobs,
     optuna_reports,

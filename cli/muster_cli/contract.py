@@ -16,10 +16,10 @@ from muster.metrics import METRICS
 from muster.spelling import known_names
 from muster_cli.console import progress
 from muster_db import warm
+from muster_db.contract import Contract
 from muster_db.limits import Limits
 from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
-from muster_db.study import Contract
 from muster_db.walk import check_grid
 
 if TYPE_CHECKING:

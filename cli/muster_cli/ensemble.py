@@ -19,8 +19,9 @@ from muster_cli.figures import figures_table, show_estimates
 from muster_cli.looking import WATCHING_PATIENCE_SECONDS, looks
 from muster_cli.options import Db, Json, StudyName, open_database, settings_for
 from muster_db import datasets, trials
-from muster_db.study import Study, StudyProgress, open_study
-from muster_db.study import progress as study_progress
+from muster_db.progress import StudyProgress
+from muster_db.progress import progress as study_progress
+from muster_db.study import Study, open_study
 from muster_db.summary import seconds_spent
 from muster_ensemble.estimate import (
     as_plain,

@@ -15,8 +15,9 @@ from muster_cli.console import progress
 from muster_cli.contract import differences, limits_in_words
 from muster_db import study as studies
 from muster_db.budget import change_limits, raise_budget
+from muster_db.contract import Contract
 from muster_db.limits import NO_LIMITS, Limits
-from muster_db.study import Contract, Study
+from muster_db.study import Study
 
 PASSWORD = re.compile(r"(://[^:/@\s]*:)\S*@")
 

@@ -29,6 +29,7 @@ from muster_cli.options import (
 )
 from muster_db import datasets, joining, study
 from muster_db.budget import extend_budget
+from muster_db.progress import progress
 
 app = typer.Typer(help="Create, list, stop, resume and delete studies.", no_args_is_help=True)
 
@@ -92,7 +93,7 @@ def _exists(engine: Engine, name: str) -> bool:
 def list_studies(db: Db = None, json: Json = False) -> None:
     """List the studies and how far they are."""
     engine = open_database(settings_for(db))
-    rows = [(each, study.progress(engine, each)) for each in study.list_studies(engine)]
+    rows = [(each, progress(engine, each)) for each in study.list_studies(engine)]
     if json:
         print_json(
             [
@@ -197,7 +198,7 @@ def resume(
     if trials:
         extend_budget(engine, found, trials=trials)
     study.resume_study(engine, found)
-    now = study.progress(engine, found)
+    now = progress(engine, found)
     if now.is_finished:
         results.print(f"{name}: open, but all {now.told} trials are done; add some with --trials")
         return

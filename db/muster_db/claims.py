@@ -13,8 +13,9 @@ from sqlalchemy import Connection, Engine, Row, exists, insert, select, update
 from muster_db import blobs, digest, leases, limits, records, workers
 from muster_db.clock import clock
 from muster_db.engine import transact
+from muster_db.progress import StudyProgress, read_progress, study_row
 from muster_db.records import Proposal
-from muster_db.study import OPEN, Study, StudyProgress, read_progress, study_row
+from muster_db.study import OPEN, Study
 from muster_db.tables import studies, trials
 
 # Proposals that another worker took a moment earlier; so many are drawn again from fresh news

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from optuna.study import StudyDirection
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Engine,
     Row,
     Select,
     delete,
-    func,
     insert,
     select,
     update,
 )
 from sqlalchemy.exc import IntegrityError
 
-from muster.data.schema import Schema
 from muster.errors import UserError
 from muster_db import tables
 from muster_db.clock import clock
+from muster_db.contract import Contract
 from muster_db.engine import transact
-from muster_db.leases import RESERVED, TAKEABLE
 from muster_db.limits import NO_LIMITS, Limits
 from muster_db.once import once
 from muster_db.records import inserted_id
@@ -38,59 +34,12 @@ from muster_db.tables import (
     optuna_studies,
     optuna_study_facts,
     studies,
-    trials,
 )
 
 StudyState = Literal["open", "stopped"]
 NAME_CHARACTERS = 255
 OPEN: Final = "open"
 STOPPED: Final = "stopped"
-LATER = frozenset({"try_first", "warm_start"})
-
-
-class Contract(BaseModel):
-    """What every trial of a study must share.
-
-    folds: (sequences,) fold numbers, -1 for what is never validated on. space: the search-space
-    file's content. steps_per_fold: most epochs of a fold plus one, the fold mean's step.
-    try_first, warm_start: what the first trials have, in this order, by parameters' names; the
-    sampler draws what is left out.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    dataset_fingerprint: str
-    dataset_name: str
-    dataset_schema: Schema
-    folds: tuple[int, ...]
-    metric: str
-    direction: Literal["maximize", "minimize"]
-    space: dict[str, Any]
-    seed: int
-    sampler: str = "tpe"
-    pruner: str = "median"
-    steps_per_fold: int
-    code_version: str
-    try_first: tuple[dict[str, Any], ...] = ()
-    warm_start: tuple[dict[str, Any], ...] = ()
-
-    @property
-    def first(self) -> tuple[dict[str, Any], ...]:
-        """What the trials from number 0 on have, as far as it goes."""
-        return self.try_first + self.warm_start
-
-    @property
-    def canonical(self) -> str:
-        """The contract as JSON, the same text for the same contract."""
-        content = self.model_dump(mode="json")
-        # Contracts of before these fields were keep their text, and so their hash.
-        content = {key: each for key, each in content.items() if each != [] or key not in LATER}
-        return json.dumps(content, sort_keys=True, separators=(",", ":"))
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 of the canonical text."""
-        return hashlib.sha256(self.canonical.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -114,31 +63,6 @@ class Study:
     def is_cut(self) -> bool:
         """Whether a limit has ended the study before the trials that were asked for."""
         return self.asked is not None and self.asked > self.budget
-
-
-@dataclass(frozen=True)
-class StudyProgress:
-    """Counts of a study's trials. waiting: given back or expired, for anybody to resume.
-
-    ahead: claimed by workers that still train another trial, to be begun next.
-    """
-
-    budget: int
-    told: int
-    running: int
-    waiting: int
-    state: StudyState
-    ahead: int = 0
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether every trial that was asked for has been told."""
-        return self.told >= self.budget
-
-    @property
-    def is_stopped(self) -> bool:
-        """Whether somebody has stopped the study: workers finish up and leave."""
-        return self.state == STOPPED
 
 
 def create_study(
@@ -206,46 +130,6 @@ def list_studies(engine: Engine, name: str | None = None) -> list[Study]:
         query = query.where(optuna_studies.c.study_name == name)
     rows = transact(engine, lambda connection: connection.execute(query).all(), read_only=True)
     return [_study(row) for row in rows]
-
-
-def progress(engine: Engine, study: Study) -> StudyProgress:
-    """How far a study is; raises UserError when it has been deleted."""
-    return transact(engine, lambda connection: read_progress(connection, study), read_only=True)
-
-
-def is_stopped(engine: Engine, study: Study) -> bool:
-    """Whether somebody has stopped the study; raises UserError when it has been deleted."""
-    row = transact(engine, lambda connection: study_row(connection, study), read_only=True)
-    return bool(row.state == STOPPED)
-
-
-def read_progress(connection: Connection, study: Study) -> StudyProgress:
-    """progress, inside a transaction."""
-    row = study_row(connection, study)
-    by_state = (
-        select(trials.c.state, func.count())
-        .where(trials.c.study_id == study.study_id, trials.c.state.in_((RESERVED, *TAKEABLE)))
-        .group_by(trials.c.state)
-    )
-    counts = {state: count for state, count in connection.execute(by_state)}
-    ahead = counts.pop(RESERVED, 0)
-    waiting = sum(counts.values())
-    running = row.claimed - row.told - waiting - ahead
-    return StudyProgress(row.budget, row.told, running, waiting, row.state, ahead)
-
-
-def study_row(connection: Connection, study: Study, *others: ColumnElement[Any]) -> Row[Any]:
-    """The study's row of muster_studies but its contract, which may be large and never changes.
-
-    others: what else to look up in the same statement. Raises UserError when it has been deleted.
-    """
-    columns = (each for each in studies.c if each is not studies.c.contract)
-    row = connection.execute(
-        select(*columns, *others).where(studies.c.study_id == study.study_id)
-    ).one_or_none()
-    if row is None:
-        raise UserError(f"study {study.name!r} has been deleted")
-    return row
 
 
 def stop_study(engine: Engine, study: Study) -> None:

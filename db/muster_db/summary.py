@@ -12,7 +12,8 @@ from muster_db import records
 from muster_db.clock import clock
 from muster_db.engine import transact
 from muster_db.leases import RUNNING
-from muster_db.study import Study, StudyProgress, read_progress
+from muster_db.progress import StudyProgress, read_progress
+from muster_db.study import Study
 from muster_db.tables import optuna_trials, optuna_values, trials
 
 

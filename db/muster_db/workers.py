@@ -13,8 +13,9 @@ from muster_db import leases
 from muster_db.clock import clock
 from muster_db.engine import transact
 from muster_db.once import once
+from muster_db.progress import study_row
 from muster_db.records import inserted_id
-from muster_db.study import Study, study_row
+from muster_db.study import Study
 from muster_db.tables import studies, trials, workers
 
 TEXT_CHARACTERS = 255

@@ -23,9 +23,10 @@ from sqlalchemy import Connection, Engine, select
 from muster.data.dataset import Dataset
 from muster.errors import UserError
 from muster_db import blobs, datasets
+from muster_db.contract import Contract
 from muster_db.engine import transact
 from muster_db.mirror import Mirror
-from muster_db.study import Contract, Study
+from muster_db.study import Study
 from muster_db.tables import trial_blobs, trials
 from muster_ensemble.files import write_file
 

@@ -15,7 +15,8 @@ from muster_db import schema
 from muster_db.claims import Claim, claim
 from muster_db.engine import connect
 from muster_db.limits import NO_LIMITS, Limits
-from muster_db.study import Study, create_study, open_study, progress
+from muster_db.progress import progress
+from muster_db.study import Study, create_study, open_study
 from muster_db.trials import tell
 from samples import make_contract, proposer
 

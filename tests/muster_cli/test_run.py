@@ -10,7 +10,8 @@ import pytest
 from commands import RUN, SPACE, Finished, done, finish, muster, started, wait_until, write_example
 from muster_db import trials
 from muster_db.engine import connect
-from muster_db.study import StudyProgress, open_study, progress
+from muster_db.progress import StudyProgress, progress
+from muster_db.study import open_study
 
 ROWS = ("random_guess", "best_single", "ensemble")
 FIGURES = {"oof_macro_f1", "oof_accuracy", "test_macro_f1", "test_accuracy"}

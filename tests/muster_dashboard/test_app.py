@@ -21,7 +21,7 @@ from muster.errors import UserError
 from muster_dashboard.app import create_app, serve
 from muster_db import schema
 from muster_db.engine import connect
-from muster_db.study import progress
+from muster_db.progress import progress
 from samples import make_study, run_out, take
 
 DEADLINE_SECONDS = 30

@@ -12,8 +12,8 @@ from muster_db import blobs, trials
 from muster_db.backup import back_up
 from muster_db.backup_file import open_backup
 from muster_db.engine import connect
+from muster_db.progress import progress
 from muster_db.restore import restore
-from muster_db.study import progress
 from muster_db.tables import chunks, optuna_reports
 from samples import make_study, take
 from searches import tell

@@ -13,13 +13,8 @@ from muster_db.budget import extend_budget
 from muster_db.claims import Claim, claim
 from muster_db.engine import connect
 from muster_db.mirror import Mirror
-from muster_db.study import (
-    Study,
-    StudyProgress,
-    progress,
-    resume_study,
-    stop_study,
-)
+from muster_db.progress import StudyProgress, progress
+from muster_db.study import Study, resume_study, stop_study
 from samples import make_study, proposer, run_out, take
 from searches import load, tell
 

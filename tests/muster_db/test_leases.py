@@ -10,7 +10,8 @@ from muster.errors import LeaseLost
 from muster_db import blobs, trials
 from muster_db.claims import Claim, claim
 from muster_db.clock import clock
-from muster_db.study import Study, StudyProgress, progress
+from muster_db.progress import StudyProgress, progress
+from muster_db.study import Study
 from muster_db.tables import blobs as table
 from muster_db.tables import workers
 from muster_db.workers import list_workers, register

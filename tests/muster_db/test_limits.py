@@ -9,7 +9,8 @@ from muster_db.budget import extend_budget
 from muster_db.claims import Claim, claim
 from muster_db.clock import clock
 from muster_db.limits import Limits
-from muster_db.study import Study, StudyProgress, create_study, progress
+from muster_db.progress import StudyProgress, progress
+from muster_db.study import Study, create_study
 from muster_db.tables import studies
 from muster_db.trials import tell
 from samples import make_contract, proposer

@@ -15,8 +15,9 @@ from muster_db import schema, tables, trials
 from muster_db.budget import extend_budget
 from muster_db.claims import Claim
 from muster_db.engine import connect
+from muster_db.progress import progress
 from muster_db.records import read_reports, read_values
-from muster_db.study import Study, delete_study, list_studies, progress
+from muster_db.study import Study, delete_study, list_studies
 from muster_db.workers import leave, list_workers, register
 from samples import make_study, run_out, take
 from searches import tell

@@ -7,7 +7,8 @@ from muster_db import schema, tables
 from muster_db.claims import claim
 from muster_db.clock import clock
 from muster_db.engine import connect, transact
-from muster_db.study import StudyProgress, list_studies, progress
+from muster_db.progress import StudyProgress, progress
+from muster_db.study import list_studies
 from muster_db.trials import reap
 from muster_db.workers import list_workers, register
 from samples import make_contract, proposer, take

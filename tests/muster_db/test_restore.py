@@ -15,8 +15,9 @@ from muster_db.backup import back_up, read_lines
 from muster_db.backup_file import CARRIED
 from muster_db.claims import Claim
 from muster_db.engine import connect
+from muster_db.progress import progress
 from muster_db.restore import restore
-from muster_db.study import open_study, progress
+from muster_db.study import open_study
 from muster_db.workers import list_workers
 from samples import make_dataset, make_study, proposer, take
 from searches import NAME, fill, load, rows, seen, tell

@@ -6,7 +6,8 @@ from sqlalchemy import Engine, func, select
 
 from muster.errors import UserError
 from muster_db import trials
-from muster_db.study import Contract, delete_study, list_studies, open_study
+from muster_db.contract import Contract
+from muster_db.study import delete_study, list_studies, open_study
 from muster_db.tables import optuna_trials
 from muster_db.tables import trials as table
 from samples import make_contract, make_study, take

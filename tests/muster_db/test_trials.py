@@ -11,7 +11,7 @@ from muster.errors import LeaseLost, UserError
 from muster_db import blobs, schema, trials
 from muster_db.claims import claim
 from muster_db.engine import connect
-from muster_db.study import StudyProgress, progress
+from muster_db.progress import StudyProgress, progress
 from samples import make_study, proposer, take
 from searches import load, tell
 

@@ -12,10 +12,11 @@ from sqlalchemy import Engine
 
 from muster.errors import UserError
 from muster_db import trials
+from muster_db.contract import Contract
 from muster_db.mirror import Mirror
 from muster_db.records import Proposal
 from muster_db.samplers import SAMPLERS
-from muster_db.study import Contract, Study, open_study
+from muster_db.study import Study, open_study
 from muster_db.warm import warm_start
 from samples import make_contract, make_study, take
 

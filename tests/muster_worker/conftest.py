@@ -18,9 +18,10 @@ from muster.settings import Settings
 from muster.space import parse_space
 from muster_db import claims, datasets, schema
 from muster_db.claims import Claim
+from muster_db.contract import Contract
 from muster_db.engine import connect
 from muster_db.mirror import Mirror
-from muster_db.study import Contract, Study, create_study
+from muster_db.study import Study, create_study
 from muster_worker.machine import Machine
 from muster_worker.run import Context
 from samples import SCHEMA

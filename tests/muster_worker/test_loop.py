@@ -15,7 +15,8 @@ from muster_db import trials, workers
 from muster_db.engine import connect
 from muster_db.mirror import Mirror
 from muster_db.names import CHECKPOINT
-from muster_db.study import Study, StudyProgress, delete_study, progress, stop_study
+from muster_db.progress import StudyProgress, progress
+from muster_db.study import Study, delete_study, stop_study
 from muster_db.tables import trials as table
 from muster_worker.courier import Courier
 from muster_worker.loop import Ended, work

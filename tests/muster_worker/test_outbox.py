@@ -9,8 +9,9 @@ from muster.errors import LeaseLost, Unavailable, UserError
 from muster_db import blobs, schema, tables, trials
 from muster_db.claims import Claim
 from muster_db.engine import connect
+from muster_db.progress import progress
 from muster_db.records import read_reports
-from muster_db.study import open_study, progress
+from muster_db.study import open_study
 from muster_worker.outbox import CHECKPOINT, MOST_REPORTS, PREVIOUS, Ending, Outbox, OutOfTime
 from samples import make_study, take
 

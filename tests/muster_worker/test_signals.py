@@ -17,7 +17,8 @@ from commands import finish, started, wait_until
 from muster_db import trials
 from muster_db.engine import transact
 from muster_db.names import CHECKPOINT
-from muster_db.study import Study, StudyProgress, progress
+from muster_db.progress import StudyProgress, progress
+from muster_db.study import Study
 from muster_worker.signals import StopRequest, stop_on_signals
 
 SLOW = """

@@ -13,7 +13,8 @@ from sqlalchemy import Engine, text
 from commands import finish, messages, muster, started, wait_until
 from muster_db import workers
 from muster_db.engine import transact
-from muster_db.study import Study, StudyProgress, progress
+from muster_db.progress import StudyProgress, progress
+from muster_db.study import Study
 
 MakeStudy = Callable[..., Study]
 TRAINED = text("SELECT COUNT(DISTINCT trial_id) FROM trial_intermediate_values")

@@ -17,7 +17,8 @@ from commands import RUN, SPACE, Finished, done, finish, started, wait_until, wr
 from muster_db import blobs, trials, workers
 from muster_db.engine import connect, transact
 from muster_db.names import CHECKPOINT
-from muster_db.study import open_study, progress
+from muster_db.progress import progress
+from muster_db.study import open_study
 
 pytestmark = pytest.mark.mariadb
 QUICK = {

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from muster.errors import DiskFull, LeaseLost, Unavailable, UserError
 from muster.settings import Settings
 from muster_db import trials
-from muster_db.study import is_stopped
+from muster_db.progress import is_stopped
 from muster_worker.attempts import Attempts
 from muster_worker.backoff import Backoff
 from muster_worker.desk import Desk

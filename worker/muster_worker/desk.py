@@ -16,9 +16,10 @@ from muster.space import parse_space
 from muster_db import blobs, claims, datasets, joining, workers
 from muster_db.claims import Claim
 from muster_db.mirror import Mirror
+from muster_db.progress import StudyProgress
 from muster_db.records import Proposal
 from muster_db.samplers import ADAPTIVE
-from muster_db.study import Study, StudyProgress
+from muster_db.study import Study
 from muster_worker.machine import Machine
 from muster_worker.run import Context
 

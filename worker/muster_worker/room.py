@@ -14,8 +14,9 @@ from muster_db import blobs, trials
 from muster_db.blobs import DamagedBlob
 from muster_db.claims import Claim
 from muster_db.names import CHECKPOINT
+from muster_db.progress import progress
 from muster_db.records import Proposal
-from muster_db.study import Study, list_studies, open_study, progress
+from muster_db.study import Study, list_studies, open_study
 from muster_worker.desk import Desk, join
 from muster_worker.machine import Machine
 from muster_worker.outbox import PREVIOUS
