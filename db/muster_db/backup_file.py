@@ -36,12 +36,15 @@ BATCH_ROWS: Final = 500
 CARRIED: Final[tuple[Table, ...]] = (
     *(table for table in tables.OPTUNA.sorted_tables if table.name != "version_info"),
     tables.studies,
+    tables.ensembles,
     tables.trials,
     tables.trial_blobs,
     tables.workers,
     tables.artifacts,
     tables.datasets,
 )
+# What backups of before these tables lack.
+LATER: Final = frozenset({tables.ensembles.name})
 # All that zipfile, zlib and json say of bytes that are not what was written. RuntimeError: a
 # flipped bit that marks an entry as encrypted, or its compression as unknown.
 DAMAGE: Final = (
@@ -99,6 +102,8 @@ class BackupFile:
 
     def batches(self, table: Table) -> Iterator[list[dict[str, Any]]]:
         """The table's rows, column to value, some hundred at a time."""
+        if table.name not in self.manifest.tables:
+            return
         columns = [table.c[name] for name in self.manifest.tables[table.name].columns]
         with damage_told(self._path), self._archive.open(entry_name(table)) as lines:
             while batch := list(islice(lines, BATCH_ROWS)):
@@ -118,7 +123,8 @@ class BackupFile:
         manifest = self.manifest
         with damage_told(self._path):
             for table in CARRIED:
-                self._check_lines(entry_name(table), manifest.tables[table.name])
+                if table.name in manifest.tables:
+                    self._check_lines(entry_name(table), manifest.tables[table.name])
             self._check_lines(INDEX, manifest.blobs)
         for table in CARRIED:
             for _ in self.batches(table):
@@ -198,6 +204,8 @@ def _read_manifest(path: Path, archive: zipfile.ZipFile) -> Manifest:
         raise _damaged(path, MANIFEST) from error
     with damage_told(path):
         for table in CARRIED:
+            if table.name in LATER and table.name not in manifest.tables:
+                continue
             missing = _needed(table) - set(manifest.tables[table.name].columns)
             if missing:
                 raise KeyError(f"{table.name} lacks {', '.join(sorted(missing))}")

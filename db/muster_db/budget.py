@@ -50,6 +50,7 @@ def _time(limits: Limits) -> dict[Any, Any]:
 def _patience(limits: Limits) -> dict[Any, Any]:
     return {
         studies.c.patience: limits.patience,
+        studies.c.patience_on: limits.patience_on,
         studies.c.limits_from: studies.c.revision,
     }
 

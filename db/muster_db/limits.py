@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, Literal
 
 from sqlalchemy import Connection, Row, func, select, update
 
@@ -11,7 +11,11 @@ from muster.errors import UserError
 from muster_db import records
 from muster_db.clock import now
 from muster_db.leases import TOLD
-from muster_db.tables import optuna_values, studies, trials
+from muster_db.tables import ensembles, optuna_values, studies, trials
+
+PatienceOn = Literal["best", "ensemble"]
+BEST: Final = "best"
+ENSEMBLE: Final = "ensemble"
 
 
 @dataclass(frozen=True)
@@ -19,11 +23,14 @@ class Limits:
     """seconds: wall-clock time in which trials are begun, counted from when the limit was set.
 
     patience: trials told without a better value, of those since, before no more are begun.
-    None: no such limit. Raises UserError for what leaves no trial.
+    patience_on: the best trial's value, or the ensemble's nested estimate; trials that no estimate
+    has looked at do not count then. None: no such limit. Raises UserError for what leaves no
+    trial.
     """
 
     seconds: float | None = None
     patience: int | None = None
+    patience_on: PatienceOn = BEST
 
     def __post_init__(self) -> None:
         if self.seconds is not None and self.seconds <= 0:
@@ -55,14 +62,36 @@ def enforce(connection: Connection, row: Row[Any], *, direction: str) -> bool:
 def _is_out_of_patience(connection: Connection, row: Row[Any], direction: str) -> bool:
     if row.patience is None:
         return False
-    told = select(func.count()).where(trials.c.study_id == row.study_id, trials.c.state == TOLD)
+    looks = _best_estimate if row.patience_on == ENSEMBLE else _best_trial
     # Revisions grow with each change of a trial, so they order the tells.
+    best, newest = looks(connection, row, direction)
+    since = select(func.count()).where(
+        trials.c.study_id == row.study_id,
+        trials.c.state == TOLD,
+        trials.c.revision > max(best or 0, row.limits_from or 0),
+        trials.c.revision <= newest,
+    )
+    return bool(connection.execute(since).scalar_one() >= row.patience)
+
+
+def _best_trial(connection: Connection, row: Row[Any], direction: str) -> tuple[int | None, int]:
+    """The revisions of the best trial and of the newest change."""
     best = connection.execute(
         select(trials.c.revision)
         .join_from(trials, optuna_values, trials.c.trial_id == optuna_values.c.trial_id)
         .where(trials.c.study_id == row.study_id, trials.c.state == TOLD)
         .order_by(records.best_first(direction), trials.c.revision)
         .limit(1)
-    ).scalar_one_or_none()
-    since = told.where(trials.c.revision > max(best or 0, row.limits_from or 0))
-    return bool(connection.execute(since).scalar_one() >= row.patience)
+    )
+    return best.scalar_one_or_none(), row.revision
+
+
+def _best_estimate(
+    connection: Connection, row: Row[Any], direction: str
+) -> tuple[int | None, int]:
+    """The revisions up to which the best estimate and the newest one looked."""
+    query = select(ensembles.c.best_revision, ensembles.c.judged).where(
+        ensembles.c.study_id == row.study_id
+    )
+    found = connection.execute(query).one_or_none()
+    return (None, 0) if found is None else (found.best_revision, found.judged or 0)

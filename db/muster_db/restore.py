@@ -66,7 +66,7 @@ def _holds(connection: Connection, manifest: Manifest) -> bool:
     expected[tables.blobs.name] = manifest.blobs.rows
     return all(
         connection.execute(select(func.count()).select_from(table)).scalar()
-        == expected[table.name]
+        == expected.get(table.name, 0)
         for table in (*CARRIED, tables.blobs)
     )
 

@@ -22,11 +22,11 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from muster.errors import UserError
-from muster_db import tables
+from muster_db import notes, tables
 from muster_db.clock import clock
 from muster_db.contract import Contract
 from muster_db.engine import transact
-from muster_db.limits import NO_LIMITS, Limits
+from muster_db.limits import BEST, NO_LIMITS, Limits
 from muster_db.once import once
 from muster_db.records import inserted_id
 from muster_db.tables import (
@@ -105,8 +105,10 @@ def create_study(
                 ends_at=None if limits.seconds is None else clock(limits.seconds),
                 patience=limits.patience,
                 limit_seconds=limits.seconds,
+                patience_on=limits.patience_on,
             )
         )
+        notes.write(connection, study_id, contract, notes.NO_ENSEMBLE)
         return [study_id]
 
     (study_id,) = once(engine, verb)
@@ -217,6 +219,6 @@ def _study(row: Row[Any]) -> Study:
         row.state,
         row.priority,
         row.max_attempts,
-        Limits(seconds=row.limit_seconds, patience=row.patience),
+        Limits(row.limit_seconds, row.patience, row.patience_on or BEST),
         row.asked,
     )

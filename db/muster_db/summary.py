@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, func, select
 from muster_db import records
 from muster_db.clock import clock
 from muster_db.engine import transact
+from muster_db.ensembles import Snapshot, read_current
 from muster_db.leases import RUNNING
 from muster_db.progress import StudyProgress, read_progress
 from muster_db.study import Study
@@ -19,7 +20,10 @@ from muster_db.tables import optuna_trials, optuna_values, trials
 
 @dataclass(frozen=True)
 class StudySummary:
-    """Counts of trials by how they ended, the best of them, and the workers at work now."""
+    """Counts of trials by how they ended, the best of them, and the workers at work now.
+
+    ensemble: as it was recorded last, None before the first.
+    """
 
     name: str
     progress: StudyProgress
@@ -29,6 +33,7 @@ class StudySummary:
     workers: int
     best_value: float | None
     best_number: int | None
+    ensemble: Snapshot | None = None
 
     def as_plain(self) -> dict[str, Any]:
         """The same as plain data for JSON."""
@@ -45,6 +50,7 @@ class StudySummary:
             "workers": self.workers,
             "best_value": self.best_value,
             "best_number": self.best_number,
+            "ensemble": None if self.ensemble is None else self.ensemble.model_dump(mode="json"),
         }
 
 
@@ -70,6 +76,7 @@ def summarise(engine: Engine, study: Study) -> StudySummary:
             workers=attached,
             best_value=None if best is None else best[0],
             best_number=None if best is None else best[1],
+            ensemble=read_current(connection, study.study_id),
         )
 
     return transact(engine, verb, read_only=True)

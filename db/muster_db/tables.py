@@ -39,6 +39,7 @@ CHUNK: Final = LargeBinary().with_variant(mysql.MEDIUMBLOB(), "mysql", "mariadb"
 # claimed: slots taken, and the next trial's number. revision: grows by one with each change of
 # a trial, under this row's lock, so that readers see the changes in the order of the commits.
 # asked: the budget before a limit cut it. limits_from: the revision that patience counts from.
+# patience_on: whose better value renews the patience; NULL, in older rows, is the best trial's.
 studies = Table(
     "muster_studies",
     metadata,
@@ -59,6 +60,7 @@ studies = Table(
     Column("asked", Integer),
     Column("limit_seconds", Float(53)),
     Column("limits_from", BigInteger),
+    Column("patience_on", String(16)),
 )
 
 # One row a trial. state: reserved (leased, not begun), running (leased), expired (lease ran out),
@@ -143,6 +145,22 @@ datasets = Table(
     Column("channels", Integer, nullable=False),
     Column("classes", Integer, nullable=False),
     Column("stored_at", MICROSECONDS, nullable=False),
+)
+
+# What the trials of a study are worth together. revision: of the study, up to which the snapshot
+# looked. judged: the same of the newest estimate that patience goes by; best: the best such, made
+# at best_revision. next_at: before it, nobody else begins an estimate.
+ensembles = Table(
+    "muster_ensembles",
+    metadata,
+    Column("study_id", Integer, primary_key=True),
+    Column("snapshot", LONG_TEXT),
+    Column("recorded_at", MICROSECONDS),
+    Column("revision", BigInteger),
+    Column("judged", BigInteger),
+    Column("best", Float(53)),
+    Column("best_revision", BigInteger),
+    Column("next_at", MICROSECONDS),
 )
 
 # What muster_db.once has done: so many numbers, as JSON.

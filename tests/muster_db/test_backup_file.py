@@ -13,9 +13,11 @@ from sqlalchemy import Engine
 from muster.errors import UserError
 from muster_db import blobs
 from muster_db.backup import back_up
-from muster_db.backup_file import CARRIED, MANIFEST, open_backup
+from muster_db.backup_file import CARRIED, LATER, MANIFEST, open_backup
 from muster_db.engine import connect
+from muster_db.ensembles import current
 from muster_db.restore import restore
+from muster_db.study import open_study
 from samples import make_study, take
 from searches import tell
 
@@ -93,3 +95,20 @@ def test_newer_formats_missing_files_and_other_zips_are_refused_without_a_databa
     with pytest.raises(UserError, match=r"missing\.zip: the backup cannot be read"):
         restore(target, tmp_path / "missing.zip")
     assert not (tmp_path / "target.db").exists()
+
+
+def test_backup_of_before_a_table_was_there_is_restored_without_its_rows(
+    lite: Engine, tmp_path: Path
+) -> None:
+    make_study(lite)
+    whole = tmp_path / "whole.zip"
+    back_up(lite, whole)
+    target = connect(f"sqlite:///{tmp_path / 'target.db'}")
+
+    def older(facts: dict[str, Any]) -> None:
+        for name in LATER:
+            del facts["tables"][name]
+
+    restore(target, rewritten(whole, older))
+    assert current(target, open_study(target, "study")) is None
+    target.dispose()
