@@ -6,7 +6,18 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Connection, Engine, Row, exists, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    Row,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from muster_db import notes
@@ -68,13 +79,12 @@ def record(
     *,
     revision: int,
     is_judged: bool = False,
-    pause_seconds: float | None = None,
 ) -> None:
     """Make this the study's ensemble, in its note for optuna-dashboard too.
 
     revision: of the study, from before its trials were read; an ensemble of later trials stays.
-    is_judged: whether a patience on the ensemble goes by it. pause_seconds: ends a turn; the next
-    begins after so long. Raises UserError when the study has been deleted.
+    is_judged: whether a patience on the ensemble goes by it. Raises UserError when the study has
+    been deleted.
     """
 
     def verb(connection: Connection) -> None:
@@ -88,7 +98,7 @@ def record(
             dated = snapshot.model_copy(update={"at": now(connection)})
             values |= {
                 "snapshot": dated.model_dump_json(),
-                "recorded_at": clock(),
+                "recorded_at": dated.at,
                 "revision": revision,
             }
             notes.write(connection, study.study_id, study.contract, _in_words(dated))
@@ -96,8 +106,6 @@ def record(
             values["judged"] = revision
             if old is None or old.best is None or _is_better(study, snapshot.nested, old.best):
                 values |= {"best": snapshot.nested, "best_revision": revision}
-        if pause_seconds is not None:
-            values["next_at"] = clock(pause_seconds)
         if old is None:
             connection.execute(insert(ensembles).values(study_id=study.study_id, **values))
         elif values:
@@ -122,12 +130,18 @@ def read_current(connection: Connection, study_id: int) -> Snapshot | None:
     return Snapshot.model_validate_json(row.snapshot)
 
 
-def take_turn(engine: Engine, *, hold_seconds: float, study_name: str | None = None) -> str | None:
+def take_turn(
+    engine: Engine,
+    *,
+    hold_seconds: float,
+    study_name: str | None = None,
+    is_last: bool = False,
+) -> str | None:
     """The name of a study whose estimate it is this process's turn to make, if there is one.
 
-    An open study in which trials have been told since its ensemble was recorded, and whose next
-    turn has come by the database's clock. Nobody else gets the turn for hold_seconds, or until
-    record has ended it. study_name: just that study.
+    An open study in which trials have been told since its ensemble was recorded, and which does
+    not rest. Nobody else gets the turn for hold_seconds by the database's clock, or until it is
+    ended. study_name: just that study. is_last: one that rests, too.
     """
     is_news = exists().where(
         trials.c.study_id == studies.c.study_id,
@@ -138,10 +152,12 @@ def take_turn(engine: Engine, *, hold_seconds: float, study_name: str | None = N
         select(studies.c.study_id, optuna_studies.c.study_name)
         .join_from(studies, optuna_studies, studies.c.study_id == optuna_studies.c.study_id)
         .outerjoin(ensembles, studies.c.study_id == ensembles.c.study_id)
-        .where(studies.c.state == OPEN, is_news, _is_free())
+        .where(studies.c.state == OPEN, is_news, _has_passed(ensembles.c.held_until))
         .order_by(studies.c.priority.desc(), studies.c.study_id)
         .limit(1)
     )
+    if not is_last:
+        query = query.where(_has_passed(ensembles.c.rests_until))
     if study_name is not None:
         query = query.where(optuna_studies.c.study_name == study_name)
     # A look takes no lock; most find nothing.
@@ -155,10 +171,25 @@ def take_turn(engine: Engine, *, hold_seconds: float, study_name: str | None = N
     return str(name) if is_ours else None
 
 
+def hold_turn(engine: Engine, study: Study, *, hold_seconds: float) -> None:
+    """Keep a turn that was taken for so long from now on."""
+    _set(engine, study, held_until=clock(hold_seconds))
+
+
+def end_turn(engine: Engine, study: Study, *, rest_seconds: float) -> None:
+    """End a turn; the next one comes after so long."""
+    _set(engine, study, held_until=None, rests_until=clock(rest_seconds))
+
+
+def _set(engine: Engine, study: Study, **values: Any) -> None:
+    changed = update(ensembles).where(ensembles.c.study_id == study.study_id).values(**values)
+    transact(engine, lambda connection: connection.execute(changed))
+
+
 def _take(connection: Connection, study_id: int, hold_seconds: float) -> bool:
-    held = {"next_at": clock(hold_seconds)}
-    mine = update(ensembles).where(ensembles.c.study_id == study_id, _is_free()).values(**held)
-    if connection.execute(mine).rowcount == 1:
+    held = {"held_until": clock(hold_seconds)}
+    free = ensembles.c.study_id == study_id, _has_passed(ensembles.c.held_until)
+    if connection.execute(update(ensembles).where(*free).values(**held)).rowcount == 1:
         return True
     if _row(connection, study_id) is not None:
         return False
@@ -170,8 +201,8 @@ def _take(connection: Connection, study_id: int, hold_seconds: float) -> bool:
     return True
 
 
-def _is_free() -> Any:
-    return or_(ensembles.c.next_at.is_(None), ensembles.c.next_at <= clock())
+def _has_passed(moment: ColumnElement[datetime]) -> ColumnElement[bool]:
+    return or_(moment.is_(None), moment <= clock())
 
 
 def _row(connection: Connection, study_id: int) -> Row[Any] | None:

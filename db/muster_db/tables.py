@@ -149,7 +149,7 @@ datasets = Table(
 
 # What the trials of a study are worth together. revision: of the study, up to which the snapshot
 # looked. judged: the same of the newest estimate that patience goes by; best: the best such, made
-# at best_revision. next_at: before it, nobody else begins an estimate.
+# at best_revision. held_until: somebody makes an estimate; rests_until: none is due before.
 ensembles = Table(
     "muster_ensembles",
     metadata,
@@ -160,7 +160,8 @@ ensembles = Table(
     Column("judged", BigInteger),
     Column("best", Float(53)),
     Column("best_revision", BigInteger),
-    Column("next_at", MICROSECONDS),
+    Column("held_until", MICROSECONDS),
+    Column("rests_until", MICROSECONDS),
 )
 
 # What muster_db.once has done: so many numbers, as JSON.

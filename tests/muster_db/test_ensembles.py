@@ -15,6 +15,8 @@ from muster_db.ensembles import (
     EnsembleMember,
     Snapshot,
     current,
+    end_turn,
+    hold_turn,
     record,
     revision,
     take_turn,
@@ -57,7 +59,7 @@ def tell_one(engine: Engine, study: Study) -> None:
 
 def bring_the_turn(engine: Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(update(ensembles).values(next_at=clock(-1)))
+        connection.execute(update(ensembles).values(held_until=clock(-1)))
 
 
 def note_version(study: optuna.Study) -> int:
@@ -116,16 +118,24 @@ def test_a_turn_comes_with_news_to_one_process_at_a_time(engine: Engine) -> None
     assert take_turn(engine, hold_seconds=60) == "study"
     assert take_turn(engine, hold_seconds=60) is None
     seen = revision(engine, study)
-    record(engine, study, SNAPSHOT, revision=seen, pause_seconds=0)
+    record(engine, study, SNAPSHOT, revision=seen)
+    end_turn(engine, study, rest_seconds=0)
     assert take_turn(engine, hold_seconds=60) is None, "nothing was told since"
     tell_one(engine, study)
     assert take_turn(engine, hold_seconds=60) == "study"
+    end_turn(engine, study, rest_seconds=60)
+    assert take_turn(engine, hold_seconds=60) is None
+    assert take_turn(engine, hold_seconds=60, is_last=True) == "study"
+    assert take_turn(engine, hold_seconds=60, is_last=True) is None
 
 
 def test_a_turn_whose_process_died_comes_to_another_one(lite: Engine) -> None:
     study = make_study(lite)
     tell_one(lite, study)
     take_turn(lite, hold_seconds=60)
+    bring_the_turn(lite)
+    hold_turn(lite, study, hold_seconds=60)
+    assert take_turn(lite, hold_seconds=60) is None, "it lives"
     bring_the_turn(lite)
     assert take_turn(lite, hold_seconds=60) == "study"
 
