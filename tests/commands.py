@@ -65,6 +65,7 @@ def environment(folder: Path, **changes: str) -> dict[str, str]:
         "XDG_CACHE_HOME": str(folder / "cache"),
         "OMP_NUM_THREADS": "1",
         "MUSTER_THREADS": "1",
+        "MUSTER_PROBE_SECONDS": "0",
         **changes,
     }
 

@@ -77,6 +77,7 @@ def _serve(
     *,
     settings: Settings,
     stop: StopRequest,
+    slot: int | None = None,
     reporter: Reporter | None = None,
 ) -> str:
     """Train until nothing is left; returns what became of the trials, in words."""
@@ -85,7 +86,7 @@ def _serve(
     from muster_worker.loop import work  # noqa: PLC0415
     from muster_worker.machine import find_machine  # noqa: PLC0415
 
-    machine = find_machine(device=device, threads=threads)
+    machine = find_machine(device=device, threads=threads, slot=slot)
     if reporter is not None:
         reporter.gauge = gauge_of(machine.device)
     ended = work(
@@ -114,8 +115,9 @@ def _serve_as_slot(
             reporter.stop_when_alone(stop)
             engine = _open(settings)
             done = _serve(
-                engine, study, device, threads, settings=settings, stop=stop, reporter=reporter
-            )
+                engine, study, device, threads,
+                settings=settings, stop=stop, slot=slot, reporter=reporter,
+            )  # fmt: skip
     except MusterError as error:
         reporter.end(str(error))
         raise typer.Exit(error.exit_code) from error

@@ -42,6 +42,9 @@ class Settings(BaseModel):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int | None = Field(None, ge=1, description="CPU threads of one worker")
     slots: Slots = Field(1, description="trials that one worker trains at once: a number or auto")
+    probe_seconds: float = Field(
+        5.0, ge=0, description="how long a worker that waits for its first trial tries its speed"
+    )
     lease_seconds: float = Field(60.0, gt=0, description="how long a silent worker keeps a trial")
     heartbeat_seconds: float = Field(
         5.0, gt=0, description="how often a worker reports and extends its lease"

@@ -96,7 +96,9 @@ trial_blobs = Table(
     Column("sha", String(64), nullable=False),
 )
 
-# failures: attempts that this worker reported as failed.
+# failures: attempts that this worker reported as failed. slot: its number where its machine trains
+# several trials at once. memory_bytes: the device's. steps_per_second: by a probe on joining.
+# epochs, epochs_per_second: trained for this study so far, and of late, as of seen_at.
 workers = Table(
     "muster_workers",
     metadata,
@@ -109,6 +111,12 @@ workers = Table(
     Column("seen_at", MICROSECONDS, nullable=False),
     Column("left_at", MICROSECONDS),
     Column("failures", Integer),
+    Column("slot", Integer),
+    Column("memory_bytes", BigInteger),
+    Column("steps_per_second", Float(53)),
+    Column("round_trip_seconds", Float(53)),
+    Column("epochs", BigInteger),
+    Column("epochs_per_second", Float(53)),
 )
 
 blobs = Table(

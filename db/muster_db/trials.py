@@ -23,16 +23,16 @@ from muster_db.study import Study
 from muster_db.tables import optuna_trials, trial_blobs, trials
 
 
-def extend(engine: Engine, held: Claim) -> None:
+def extend(engine: Engine, held: Claim, *, pace: workers.Pace | None = None) -> None:
     """Move the lease's end to now plus its length, by the database's clock.
 
     An expired lease is taken back while nobody else has claimed the trial. Raises LeaseLost.
-    The worker counts as seen just now.
+    The worker counts as seen just now; pace: how quickly it trains.
     """
 
     def verb(connection: Connection) -> None:
         _keep(connection, held)
-        workers.touch(connection, _worker_of(held))
+        workers.touch(connection, _worker_of(held), pace=pace)
 
     transact(engine, verb)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -33,11 +33,38 @@ class Worker:
 
 
 @dataclass(frozen=True)
+class Equipment:
+    """What a worker found on its machine; None: not measured, or not yet.
+
+    slot: its number, where its machine trains several trials at once. memory_bytes: all memory of
+    the device that it trains on. steps_per_second: training steps of a small network, by a probe.
+    round_trip_seconds: to the database and back.
+    """
+
+    slot: int | None = None
+    memory_bytes: int | None = None
+    steps_per_second: float | None = None
+    round_trip_seconds: float | None = None
+
+
+UNKNOWN = Equipment()
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Epochs that a worker has trained for a study, and how many a second of late."""
+
+    epochs: int
+    epochs_per_second: float | None
+
+
+@dataclass(frozen=True)
 class WorkerActivity:
     """What a worker did. Times are naive UTC.
 
     told: trials that it finished; failed: attempts that failed on it with an error. An attempt
-    whose worker died, or was cut off, says nothing of the trial and is no failure here.
+    whose worker died, or was cut off, says nothing of the trial and is no failure here. pace: as
+    of seen_at.
     """
 
     worker: Worker
@@ -47,9 +74,18 @@ class WorkerActivity:
     told: int
     running: int
     failed: int
+    equipment: Equipment
+    pace: Pace
 
 
-def register(engine: Engine, study: Study, *, host: str, device: str) -> Worker:
+def register(
+    engine: Engine,
+    study: Study,
+    *,
+    host: str,
+    device: str,
+    equipment: Equipment = UNKNOWN,
+) -> Worker:
     """Join a study under its next ordinal. Raises UserError when the study was deleted."""
 
     def verb(connection: Connection) -> Sequence[int]:
@@ -68,6 +104,8 @@ def register(engine: Engine, study: Study, *, host: str, device: str) -> Worker:
                 joined_at=clock(),
                 seen_at=clock(),
                 failures=0,
+                epochs=0,
+                **asdict(equipment),
             )
         )
         return inserted_id(result), ordinal
@@ -76,19 +114,30 @@ def register(engine: Engine, study: Study, *, host: str, device: str) -> Worker:
     return Worker(worker_id, study.study_id, ordinal, host, device)
 
 
-def leave(engine: Engine, worker: Worker) -> None:
-    """Note that the worker has left."""
-    left = update(workers).where(workers.c.worker_id == worker.worker_id)
-    transact(
-        engine,
-        lambda connection: connection.execute(left.values(seen_at=clock(), left_at=clock())),
-    )
+def leave(engine: Engine, worker: Worker, *, pace: Pace | None = None) -> None:
+    """Note that the worker has left, and what it has trained."""
+
+    def verb(connection: Connection) -> None:
+        touch(connection, worker.worker_id, pace=pace)
+        left = update(workers).where(workers.c.worker_id == worker.worker_id)
+        connection.execute(left.values(left_at=clock()))
+
+    transact(engine, verb)
 
 
-def touch(connection: Connection, worker_id: int | ScalarSelect[Any]) -> None:
-    """Note that the worker is alive."""
+def describe(engine: Engine, worker: Worker, equipment: Equipment) -> None:
+    """Note what the worker has found out about its machine since it joined."""
+    found = update(workers).where(workers.c.worker_id == worker.worker_id)
+    transact(engine, lambda connection: connection.execute(found.values(**asdict(equipment))))
+
+
+def touch(
+    connection: Connection, worker_id: int | ScalarSelect[Any], *, pace: Pace | None = None
+) -> None:
+    """Note that the worker is alive, and how quickly it trains."""
     seen = update(workers).where(workers.c.worker_id == worker_id)
-    connection.execute(seen.values(seen_at=clock()))
+    said = {} if pace is None else asdict(pace)
+    connection.execute(seen.values(seen_at=clock(), **said))
 
 
 def count_failure(connection: Connection, worker_id: int | ScalarSelect[Any]) -> None:
@@ -140,6 +189,8 @@ def list_workers(engine: Engine, study: Study) -> list[WorkerActivity]:
             row.told,
             row.running,
             row.failures or 0,
+            Equipment(row.slot, row.memory_bytes, row.steps_per_second, row.round_trip_seconds),
+            Pace(row.epochs or 0, row.epochs_per_second),
         )
         for row in rows
     ]

@@ -56,7 +56,12 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings of a worker that beats every 20 ms."""
-    return Settings(cache_dir=tmp_path / "cache", heartbeat_seconds=0.02, checkpoint_seconds=600)
+    return Settings(
+        cache_dir=tmp_path / "cache",
+        heartbeat_seconds=0.02,
+        checkpoint_seconds=600,
+        probe_seconds=0,
+    )
 
 
 @pytest.fixture

@@ -68,6 +68,26 @@ def test_worker_runs_exactly_the_budget_and_signs_off(
     assert None not in (first.left_at, second.left_at)
 
 
+def test_worker_says_what_it_found_and_how_quickly_it_trains(
+    engine: Engine,
+    make_study: MakeStudy,
+    settings: Settings,
+    machine: Machine,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", logger="muster_worker")
+    study = make_study(budget=1)
+    probing = settings.model_copy(update={"probe_seconds": 5.0})
+    work(engine, study_name=None, machine=machine, settings=probing, stop=Event())
+    (said,) = [line for line in caplog.messages if line.startswith("this machine: ")]
+    for part in ("CPU, 1 thread", "training steps a second", "ms to the database and back"):
+        assert part in said
+    (worker,) = workers.list_workers(engine, study)
+    assert worker.equipment.steps_per_second is not None
+    assert worker.equipment.round_trip_seconds is not None
+    assert worker.pace.epochs >= 1
+
+
 def test_worker_without_a_study_serves_the_open_ones_alone(
     engine: Engine, make_study: MakeStudy, run: Callable[[str | None], Ended]
 ) -> None:

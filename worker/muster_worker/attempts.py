@@ -79,7 +79,7 @@ class Attempts:
         """Extend every lease."""
         for ready, outbox in self.running():
             try:
-                trials.extend(self._engine, ready.claim)
+                trials.extend(self._engine, ready.claim, pace=ready.desk.context.meter.pace)
             except LeaseLost:
                 outbox.is_lost.set()
 

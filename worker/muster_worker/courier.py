@@ -15,10 +15,12 @@ from sqlalchemy import Engine
 from muster.errors import DiskFull, LeaseLost, Unavailable, UserError
 from muster.settings import Settings
 from muster_db import trials
+from muster_db.distance import round_trip_seconds
 from muster_db.progress import is_stopped
 from muster_worker.attempts import Attempts
 from muster_worker.backoff import Backoff
 from muster_worker.desk import Desk
+from muster_worker.equipment import describe, equipment_of
 from muster_worker.machine import Machine
 from muster_worker.outbox import Ending, Outbox, Outcome, OutOfTime
 from muster_worker.room import Ready, Room
@@ -67,6 +69,7 @@ class Courier:
         self.gave_up = ""
         self._engine = engine
         self._settings = settings
+        self._machine = machine
         self._stop = stop
         self._room = Room(
             engine, study_name=study_name, machine=machine, settings=settings, pulse=self._pulse
@@ -88,6 +91,21 @@ class Courier:
         self._is_leaving = False
         self._has_left = False
         self._thread = Thread(target=self._run, name="courier", daemon=True)
+
+    def ask_ahead(self) -> None:
+        """Ask for the first trial; next() will wait for it."""
+        with self._changed:
+            self._want()
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether next() would return, or raise, at once."""
+        with self._changed:
+            return self._has_answer()
+
+    def describe(self, steps_per_second: float | None) -> None:
+        """Say what was found on this machine, and how far away the database is."""
+        self._ask(lambda: self._describe(steps_per_second))
 
     def next(self) -> tuple[Ready, Outbox] | None:
         """The next trial to train, while the one after it is claimed.
@@ -237,6 +255,15 @@ class Courier:
         except UserError as error:
             return self._fail(error)
         return self._answer(found)
+
+    def _describe(self, steps_per_second: float | None) -> None:
+        found = replace(
+            equipment_of(self._machine),
+            steps_per_second=steps_per_second,
+            round_trip_seconds=round_trip_seconds(self._engine),
+        )
+        self._room.describe(found)
+        log.info("this machine: %s", describe(self._machine, found))
 
     def _answer(self, found: Ready | bool) -> None:
         with self._changed:

@@ -20,6 +20,7 @@ from muster_db.progress import StudyProgress
 from muster_db.records import Proposal
 from muster_db.samplers import ADAPTIVE
 from muster_db.study import Study
+from muster_db.workers import Equipment
 from muster_worker.machine import Machine
 from muster_worker.run import Context
 
@@ -73,6 +74,10 @@ class Desk:
             self.context.space.suggest, worker_ordinal=self.worker.ordinal, number=claim.number
         )
 
+    def describe(self, equipment: Equipment) -> None:
+        """Note what was found on this machine since joining. Raises Unavailable."""
+        workers.describe(self._engine, self.worker, equipment)
+
     def tidy(self) -> None:
         """Drop the weights of trials that fell behind; the next round does what fails here."""
         keep = self.context.settings.keep_weights
@@ -84,7 +89,7 @@ class Desk:
     def leave(self) -> None:
         """Sign off; a database that is away has its own message by then."""
         try:
-            workers.leave(self._engine, self.worker)
+            workers.leave(self._engine, self.worker, pace=self.context.meter.pace)
         except Unavailable as error:
             log.warning("worker %s could not sign off: %s", self.worker.ordinal, error)
 
@@ -97,13 +102,14 @@ def join(
     settings: Settings,
     pulse: Callable[[], None] = lambda: None,
     datasets_here: Mapping[str, Dataset] | None = None,
+    equipment: Equipment = workers.UNKNOWN,
 ) -> Desk:
     """Fetch what the study's trials need and sign up.
 
     pulse is called between the pieces of the dataset. datasets_here: what this process holds
-    already, by fingerprint, so that it holds each once. Raises UserError for another version of
-    muster than the study's, and for a dataset that is gone or does not match its fingerprint;
-    then nothing is left behind.
+    already, by fingerprint, so that it holds each once. equipment: what was found here so far.
+    Raises UserError for another version of muster than the study's, and for a dataset that is
+    gone or does not match its fingerprint; then nothing is left behind.
     """
     contract = study.contract
     joining.check_version(study, code_version=version("muster"))
@@ -122,7 +128,9 @@ def join(
         machine=machine,
         settings=settings,
     )
-    worker = workers.register(engine, study, host=machine.host, device=machine.description)
+    worker = workers.register(
+        engine, study, host=machine.host, device=machine.description, equipment=equipment
+    )
     log.info(
         "joined study %s as worker %s on %s (%s)",
         study.name,

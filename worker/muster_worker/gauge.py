@@ -30,6 +30,15 @@ def gauge_of(device: torch.device) -> Gauge:
     return measure
 
 
+def all_memory(device: torch.device, *, proc: Path = PROC, cgroup: Path = CGROUP) -> int | None:
+    """Bytes of a GPU's memory, else of the machine's or the container's; None: nobody says."""
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    kibibytes = _fields(proc / "meminfo").get("MemTotal")
+    found = [None if kibibytes is None else kibibytes * KIBIBYTE, _limit_of(cgroup)]
+    return min((each for each in found if each is not None), default=None)
+
+
 class Allocator(Protocol):
     """What PyTorch says of a GPU's memory; torch.cuda is one."""
 
@@ -75,14 +84,22 @@ def _available(proc: Path) -> int | None:
 
 def _left_in(cgroup: Path) -> int | None:
     """What a container's limit leaves; the cache of files makes room when it is needed."""
+    limit = _limit_of(cgroup)
     try:
-        limit = (cgroup / "memory.max").read_text().strip()
         current = int((cgroup / "memory.current").read_text())
     except (OSError, ValueError):
         return None
-    if limit == "max":
+    if limit is None:
         return None
-    return int(limit) - current + _fields(cgroup / "memory.stat").get("inactive_file", 0)
+    return limit - current + _fields(cgroup / "memory.stat").get("inactive_file", 0)
+
+
+def _limit_of(cgroup: Path) -> int | None:
+    try:
+        limit = (cgroup / "memory.max").read_text().strip()
+    except OSError:
+        return None
+    return int(limit) if limit.isdigit() else None
 
 
 def _fields(path: Path) -> dict[str, int]:

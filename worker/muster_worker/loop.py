@@ -19,6 +19,7 @@ from muster_worker.outbox import Outcome
 from muster_worker.readings import Reporter
 from muster_worker.room import Ready
 from muster_worker.run import run_trial
+from muster_worker.speed import steps_per_second
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,9 @@ def work(
     if stop.is_set():
         return Ended()
     with courier:
+        courier.ask_ahead()
+        # Beside the first claim, while training would wait.
+        courier.describe(_speed(machine, settings, courier))
         while (found := courier.next()) is not None:
             ready, outbox = found
             ending = run_trial(
@@ -65,6 +69,15 @@ def work(
             )
             courier.end(outbox, ending)
     return Ended(courier.counts, courier.gave_up)
+
+
+def _speed(machine: Machine, settings: Settings, courier: Courier) -> float | None:
+    """Training steps a second, measured until there is a trial to train."""
+    if settings.probe_seconds == 0:
+        return None
+    return steps_per_second(
+        machine.device, seconds=settings.probe_seconds, is_enough=lambda: courier.has_answer
+    )
 
 
 def _checkpoints(engine: Engine, ready: Ready) -> Iterator[Callable[[], bytes]]:

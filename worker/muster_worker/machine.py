@@ -12,20 +12,29 @@ from importlib.metadata import version
 import torch
 
 from muster.errors import UserError
+from muster_worker.gauge import all_memory
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a worker trains; description is one line for people."""
+    """Where a worker trains; description is one line for people.
+
+    memory_bytes: all memory of the device, None where the system does not say. slot: the worker's
+    number where several train on this machine.
+    """
 
     host: str
     process: int
     device: torch.device
     threads: int
     description: str
+    memory_bytes: int | None = None
+    slot: int | None = None
 
 
-def find_machine(*, device: str = "auto", threads: int | None = None) -> Machine:
+def find_machine(
+    *, device: str = "auto", threads: int | None = None, slot: int | None = None
+) -> Machine:
     """Take the named device, or the GPU where there is one, and set the CPU threads.
 
     Raises UserError where the device does not exist.
@@ -39,6 +48,8 @@ def find_machine(*, device: str = "auto", threads: int | None = None) -> Machine
         device=chosen,
         threads=count,
         description=_describe(chosen, count),
+        memory_bytes=all_memory(chosen),
+        slot=slot,
     )
 
 

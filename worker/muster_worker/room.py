@@ -17,7 +17,9 @@ from muster_db.names import CHECKPOINT
 from muster_db.progress import progress
 from muster_db.records import Proposal
 from muster_db.study import Study, list_studies, open_study
+from muster_db.workers import Equipment
 from muster_worker.desk import Desk, join
+from muster_worker.equipment import equipment_of
 from muster_worker.machine import Machine
 from muster_worker.outbox import PREVIOUS
 
@@ -59,6 +61,7 @@ class Room:
         pulse: Callable[[], None],
     ) -> None:
         self.desks: dict[int, Desk] = {}
+        self._equipment = equipment_of(machine)
         self._engine = engine
         self._study_name = study_name
         self._machine = machine
@@ -82,6 +85,15 @@ class Room:
                 return self._ready(desk, found, is_ahead=ahead)
             is_over = is_over and (found.is_finished or found.is_stopped)
         return is_over
+
+    def describe(self, equipment: Equipment) -> None:
+        """Note at every desk, and on joining another study, what was found on this machine.
+
+        Raises Unavailable.
+        """
+        self._equipment = equipment
+        for desk in self.desks.values():
+            desk.describe(equipment)
 
     def drop(self, desk: Desk, error: UserError) -> None:
         """Serve this study no more. Raises the error where it was the only one asked for."""
@@ -125,6 +137,7 @@ class Room:
                     desk.study.contract.dataset_fingerprint: desk.context.dataset
                     for desk in self.desks.values()
                 },
+                equipment=self._equipment,
             )
         except UserError as error:
             # One study that cannot run here must not keep the worker from the others.

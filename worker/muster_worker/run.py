@@ -8,7 +8,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event
 from typing import Any
 
@@ -30,6 +30,7 @@ from muster_db.mirror import Mirror
 from muster_db.names import FOLD
 from muster_db.study import Study
 from muster_worker.machine import Machine, versions
+from muster_worker.meter import Meter
 from muster_worker.outbox import Ending, Outbox
 from muster_worker.readings import Reporter
 
@@ -52,6 +53,7 @@ class Context:
     mirror: Mirror
     machine: Machine
     settings: Settings
+    meter: Meter = field(default_factory=Meter)
 
     def evaluate(self, claim: Claim, resume: bytes | None) -> Evaluation:
         """The evaluation of a claimed trial, from its start or from a checkpoint.
@@ -182,6 +184,7 @@ def _finishes(
     for report in evaluation.epochs(should_stop=leaving.at_batch):
         for step, value in steps(report, context.study.contract.steps_per_fold):
             outbox.report(step, value)
+        context.meter.epoch(report.seconds)
         if reporter is not None:
             reporter.epoch(outbox.claim.trial_id, report.seconds)
         if outbox.is_lost.is_set():
