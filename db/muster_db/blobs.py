@@ -24,8 +24,9 @@ from sqlalchemy import (
 from muster.errors import Unavailable, UserError
 from muster_db import leases, names, records
 from muster_db.clock import clock
+from muster_db.database import Database, remotable
 from muster_db.engine import transact
-from muster_db.study import Study
+from muster_db.study import Study, StudyKey
 from muster_db.tables import (
     artifacts,
     blobs,
@@ -52,7 +53,7 @@ def _nothing() -> None:
     """Do nothing between two rows."""
 
 
-def put(engine: Engine, data: bytes, *, between: Callable[[], object] = _nothing) -> str:
+def put(engine: Database, data: bytes, *, between: Callable[[], object] = _nothing) -> str:
     """Store bytes, a transaction for each 512 KiB; returns their SHA-256.
 
     What the database holds of them already, by its own SHA-256 of each row, is not sent again: a
@@ -66,20 +67,19 @@ def put(engine: Engine, data: bytes, *, between: Callable[[], object] = _nothing
     ]
     digests = [hashlib.sha256(piece).hexdigest() for piece in pieces]
     for _ in range(ROUNDS):
-        wanting = transact(engine, lambda connection: _settle(connection, sha, len(data), digests))
+        wanting = settle(engine, sha, size=len(data), digests=digests)
         if not wanting:
             return sha
         for position in wanting:
             between()
-            part = {"sha": sha, "position": position, "data": pieces[position]}
-            if not transact(engine, partial(_write, part=part)):
+            if not write_chunk(engine, sha, position, pieces[position]):
                 break
     raise DamagedBlob(
         f"blob {sha}: the database holds other bytes than it is sent; check its disk"
     )
 
 
-def get(engine: Engine, sha: str, *, between: Callable[[], object] = _nothing) -> bytes:
+def get(engine: Database, sha: str, *, between: Callable[[], object] = _nothing) -> bytes:
     """The bytes of that SHA-256; raises DamagedBlob when they are missing or differ.
 
     between: called before each row of 512 KiB is read; what it raises ends the reading.
@@ -95,8 +95,14 @@ def get(engine: Engine, sha: str, *, between: Callable[[], object] = _nothing) -
     return data
 
 
-def keep_best_weights(engine: Engine, study: Study, *, keep: int) -> int:
+def keep_best_weights(engine: Database, study: Study, *, keep: int) -> int:
     """Drop the fold weights of all told trials but the best keep; returns how many blobs went."""
+    return drop_weights(engine, study, direction=study.contract.direction, keep=keep)
+
+
+@remotable
+def drop_weights(engine: Engine, study: StudyKey, *, direction: str, keep: int) -> int:
+    """keep_best_weights, as a verb."""
 
     def verb(connection: Connection) -> list[str]:
         weights = connection.execute(
@@ -106,7 +112,7 @@ def keep_best_weights(engine: Engine, study: Study, *, keep: int) -> int:
                 trials.c.study_id == study.study_id,
                 trials.c.state == leases.TOLD,
                 trial_blobs.c.name.startswith(names.FOLD),
-                trial_blobs.c.trial_id.not_in(_best(connection, study, keep)),
+                trial_blobs.c.trial_id.not_in(_best(connection, study, direction, keep)),
             )
         ).all()
         if weights:
@@ -155,11 +161,16 @@ def nothing_names_it() -> list[ColumnElement[bool]]:
     ]
 
 
-def _settle(connection: Connection, sha: str, size: int, digests: Sequence[str]) -> list[int]:
+@remotable
+def settle(engine: Engine, sha: str, *, size: int, digests: Sequence[str]) -> list[int]:
     """Positions of rows that are missing or damaged; with none of them the blob is whole.
 
     It counts as used just now, against the collector, which waits for this transaction's end.
     """
+    return transact(engine, lambda connection: _settle(connection, sha, size, digests))
+
+
+def _settle(connection: Connection, sha: str, size: int, digests: Sequence[str]) -> list[int]:
     header = {"sha": sha, "size": size, "is_whole": False, "used_at": clock()}
     records.upsert(connection, blobs, [header], keys=("sha",))
     rows = connection.execute(
@@ -171,8 +182,14 @@ def _settle(connection: Connection, sha: str, size: int, digests: Sequence[str])
     return wanting
 
 
-def _write(connection: Connection, *, part: dict[str, Any]) -> bool:
+@remotable
+def write_chunk(engine: Engine, sha: str, position: int, data: bytes) -> bool:
     """Write a row of a blob; False where the blob was collected meanwhile."""
+    part = {"sha": sha, "position": position, "data": data}
+    return transact(engine, partial(_write, part=part))
+
+
+def _write(connection: Connection, *, part: dict[str, Any]) -> bool:
     if connection.execute(_touched(part["sha"])).rowcount != 1:
         return False
     records.upsert(connection, chunks, [part], keys=("sha", "position"))
@@ -183,25 +200,27 @@ def _touched(sha: str) -> Update:
     return update(blobs).where(blobs.c.sha == sha).values(used_at=clock())
 
 
-def _read(engine: Engine, sha: str, between: Callable[[], object]) -> bytes | None:
+def _read(engine: Database, sha: str, between: Callable[[], object]) -> bytes | None:
     """Chunk by chunk, so that no answer is larger than one row."""
-    header = transact(
-        engine,
-        lambda connection: connection.execute(
-            select(blobs.c.size).where(blobs.c.sha == sha, blobs.c.is_whole.is_(True))
-        ).scalar(),
-        read_only=True,
-    )
-    if header is None:
+    if (size := size_of(engine, sha)) is None:
         return None
     parts = []
-    for position in range(max(1, -(-header // CHUNK_BYTES))):
+    for position in range(max(1, -(-size // CHUNK_BYTES))):
         between()
-        parts.append(_read_chunk(engine, sha, position))
+        parts.append(read_chunk(engine, sha, position))
     return b"".join(parts)
 
 
-def _read_chunk(engine: Engine, sha: str, position: int) -> bytes:
+@remotable
+def size_of(engine: Engine, sha: str) -> int | None:
+    """How many bytes a blob has, None where it is not whole here."""
+    query = select(blobs.c.size).where(blobs.c.sha == sha, blobs.c.is_whole.is_(True))
+    return transact(engine, lambda connection: connection.execute(query).scalar(), read_only=True)
+
+
+@remotable
+def read_chunk(engine: Engine, sha: str, position: int) -> bytes:
+    """A row of a blob, at most CHUNK_BYTES; empty where it is missing."""
     query = select(chunks.c.data).where(chunks.c.sha == sha, chunks.c.position == position)
     part: bytes | None = transact(
         engine, lambda connection: connection.execute(query).scalar(), read_only=True
@@ -209,7 +228,7 @@ def _read_chunk(engine: Engine, sha: str, position: int) -> bytes:
     return part or b""
 
 
-def _best(connection: Connection, study: Study, keep: int) -> list[int]:
+def _best(connection: Connection, study: StudyKey, direction: str, keep: int) -> list[int]:
     value = optuna_values.c.value
     rows = connection.execute(
         select(optuna_trials.c.trial_id)
@@ -221,7 +240,7 @@ def _best(connection: Connection, study: Study, keep: int) -> list[int]:
             optuna_trials.c.state == TrialState.COMPLETE,
             value.is_not(None),
         )
-        .order_by(records.best_first(study.contract.direction), optuna_trials.c.trial_id)
+        .order_by(records.best_first(direction), optuna_trials.c.trial_id)
         .limit(keep)
     )
     return [trial_id for (trial_id,) in rows]

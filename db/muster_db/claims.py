@@ -12,10 +12,11 @@ from sqlalchemy import Connection, Engine, Row, exists, insert, select, update
 
 from muster_db import blobs, digest, leases, limits, records, workers
 from muster_db.clock import clock
+from muster_db.database import Database, remotable
 from muster_db.engine import transact
 from muster_db.progress import StudyProgress, read_progress, study_row
 from muster_db.records import Proposal
-from muster_db.study import OPEN, Study
+from muster_db.study import OPEN, Study, StudyKey
 from muster_db.tables import studies, trials
 
 # Proposals that another worker took a moment earlier; so many are drawn again from fresh news
@@ -37,8 +38,11 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class _Claimant:
-    study: Study
+class Claimant:
+    """Who claims. token: of the new lease; state: RUNNING, or RESERVED for a claim ahead."""
+
+    study: StudyKey
+    direction: str
     worker_id: int
     lease_seconds: float
     token: str
@@ -46,7 +50,7 @@ class _Claimant:
 
 
 def claim(
-    engine: Engine,
+    engine: Database,
     study: Study,
     *,
     worker_id: int,
@@ -65,19 +69,28 @@ def claim(
     run, or the study is stopped.
     """
     state = leases.RESERVED if ahead else leases.RUNNING
-    claimant = _Claimant(study, worker_id, lease_seconds, uuid.uuid4().hex, state)
-    found = _take_left(engine, claimant)
+    claimant = Claimant(
+        study, study.contract.direction, worker_id, lease_seconds, uuid.uuid4().hex, state
+    )
+    found = take_left(engine, claimant)
     redraws = 0
     # Each proposal that is refused is another worker's claim: this ends with the budget at last.
     while found is None:
         proposal = propose()
-        found = _take_new(engine, claimant, proposal, may_repeat=redraws >= REDRAWS)
+        found = take_new(engine, claimant, proposal, may_repeat=redraws >= REDRAWS)
         redraws += 1
     return found
 
 
-def _take_left(engine: Engine, claimant: _Claimant) -> Claim | StudyProgress | None:
-    tries = count()
+@remotable
+def take_left(
+    engine: Engine, claimant: Claimant, *, again: bool = False
+) -> Claim | StudyProgress | None:
+    """The first transaction of claim; None where the budget has a slot, which take_new takes.
+
+    again: an earlier call with this claimant may have taken effect.
+    """
+    tries = count(int(again))
     dropped: list[str] = []
 
     def verb(connection: Connection) -> Claim | StudyProgress | None:
@@ -91,7 +104,7 @@ def _take_left(engine: Engine, claimant: _Claimant) -> Claim | StudyProgress | N
 
 
 def _look(
-    connection: Connection, claimant: _Claimant, dropped: list[str]
+    connection: Connection, claimant: Claimant, dropped: list[str]
 ) -> Claim | StudyProgress | None:
     """A trial that somebody left; None where the budget has a slot."""
     study = claimant.study
@@ -104,7 +117,7 @@ def _look(
     if found is not None:
         return found
     if row.claimed < row.budget and not limits.enforce(
-        connection, row, direction=study.contract.direction
+        connection, row, direction=claimant.direction
     ):
         return None
     # Who holds a trial is seen with each extension of its lease, who waits is seen here.
@@ -117,7 +130,7 @@ def _look(
     )
 
 
-def _take_reserved(connection: Connection, claimant: _Claimant) -> Claim | None:
+def _take_reserved(connection: Connection, claimant: Claimant) -> Claim | None:
     """A trial that a busy worker claimed ahead, for a worker that would be idle otherwise."""
     if claimant.state == leases.RESERVED:
         return None
@@ -128,7 +141,7 @@ def _take_reserved(connection: Connection, claimant: _Claimant) -> Claim | None:
 
 
 def _retake_first(
-    connection: Connection, rows: Sequence[Row[Any]], claimant: _Claimant, dropped: list[str]
+    connection: Connection, rows: Sequence[Row[Any]], claimant: Claimant, dropped: list[str]
 ) -> Claim | None:
     for left in rows:
         lapse = leases.lapse(connection, left)
@@ -138,7 +151,7 @@ def _retake_first(
     return None
 
 
-def _retake(connection: Connection, left: Row[Any], state: str, claimant: _Claimant) -> bool:
+def _retake(connection: Connection, left: Row[Any], state: str, claimant: Claimant) -> bool:
     """Whether the trial is ours now, and not another's that saw it at the same moment."""
     changed = connection.execute(
         update(trials)
@@ -166,10 +179,20 @@ def _retake(connection: Connection, left: Row[Any], state: str, claimant: _Claim
     return True
 
 
-def _take_new(
-    engine: Engine, claimant: _Claimant, proposal: Proposal, *, may_repeat: bool
+@remotable
+def take_new(
+    engine: Engine,
+    claimant: Claimant,
+    proposal: Proposal,
+    *,
+    may_repeat: bool,
+    again: bool = False,
 ) -> Claim | StudyProgress | None:
-    tries = count()
+    """The second transaction of claim; None where the configuration was taken meanwhile.
+
+    may_repeat: it may be one that was tried. again: as in take_left.
+    """
+    tries = count(int(again))
 
     def verb(connection: Connection) -> Claim | StudyProgress | None:
         if next(tries) > 0 and (mine := _find_mine(connection, claimant)) is not None:
@@ -179,7 +202,7 @@ def _take_new(
     return transact(engine, verb)
 
 
-def _find_mine(connection: Connection, claimant: _Claimant) -> Claim | None:
+def _find_mine(connection: Connection, claimant: Claimant) -> Claim | None:
     """What an earlier try of this claim took, whose answer was lost."""
     # Every claim locks the study: an earlier try that is still being committed ends first.
     locked = select(studies.c.study_id).where(studies.c.study_id == claimant.study.study_id)
@@ -190,7 +213,7 @@ def _find_mine(connection: Connection, claimant: _Claimant) -> Claim | None:
 
 
 def _insert(
-    connection: Connection, claimant: _Claimant, proposal: Proposal, may_repeat: bool
+    connection: Connection, claimant: Claimant, proposal: Proposal, may_repeat: bool
 ) -> Claim | StudyProgress | None:
     study = claimant.study
     taken = connection.execute(
@@ -251,7 +274,7 @@ def _insert(
     )
 
 
-def _claim_of(connection: Connection, trial_id: int, claimant: _Claimant) -> Claim:
+def _claim_of(connection: Connection, trial_id: int, claimant: Claimant) -> Claim:
     row = connection.execute(
         select(trials.c.number, trials.c.attempt).where(trials.c.trial_id == trial_id)
     ).one()

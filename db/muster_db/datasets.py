@@ -19,6 +19,7 @@ from muster.data.fingerprint import fingerprint as fingerprint_of
 from muster.errors import DiskFull, UserError
 from muster_db import blobs, records
 from muster_db.clock import clock
+from muster_db.database import Database, remotable
 from muster_db.engine import transact
 from muster_db.tables import datasets
 
@@ -65,23 +66,31 @@ def store(engine: Engine, dataset: Dataset) -> str:
     return fingerprint
 
 
-def list_datasets(engine: Engine) -> list[StoredDataset]:
-    """All stored datasets, the newest first."""
-    return _select(engine)
+@remotable
+def list_datasets(engine: Engine, name: str | None = None) -> list[StoredDataset]:
+    """All stored datasets (or those of one name or fingerprint), the newest first."""
+    query = select(datasets).order_by(datasets.c.stored_at.desc())
+    if name is not None:
+        query = query.where(or_(datasets.c.name == name, datasets.c.fingerprint == name))
+    rows = transact(engine, lambda connection: connection.execute(query).all(), read_only=True)
+    return [
+        StoredDataset(row.fingerprint, row.name, row.sequences, row.channels, row.classes, row.sha)
+        for row in rows
+    ]
 
 
-def find(engine: Engine, name: str) -> StoredDataset:
+def find(engine: Database, name: str) -> StoredDataset:
     """The newest dataset of that name or fingerprint; raises UserError that lists the known."""
-    found = _select(engine, name)
+    found = list_datasets(engine, name)
     if not found:
-        known = ", ".join(dict.fromkeys(each.name for each in _select(engine)))
+        known = ", ".join(dict.fromkeys(each.name for each in list_datasets(engine)))
         listed = known or "none yet; store one with `muster data add`"
         raise UserError(f"there is no dataset {name!r}; the datasets here: {listed}")
     return found[0]
 
 
 def fetch(
-    engine: Engine,
+    engine: Database,
     fingerprint: str,
     *,
     cache: Path,
@@ -106,17 +115,6 @@ def fetch(
         )
     _write_whole(path, data)
     return dataset
-
-
-def _select(engine: Engine, name: str | None = None) -> list[StoredDataset]:
-    query = select(datasets).order_by(datasets.c.stored_at.desc())
-    if name is not None:
-        query = query.where(or_(datasets.c.name == name, datasets.c.fingerprint == name))
-    rows = transact(engine, lambda connection: connection.execute(query).all(), read_only=True)
-    return [
-        StoredDataset(row.fingerprint, row.name, row.sequences, row.channels, row.classes, row.sha)
-        for row in rows
-    ]
 
 
 def _cached(path: Path, fingerprint: str) -> Dataset | None:

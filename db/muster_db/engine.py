@@ -31,12 +31,15 @@ ANSWER_SECONDS = 20
 IDLE_SECONDS = 30
 BUSY_MILLISECONDS = 10_000
 SHA_BITS = 256
+# A worker speaks to these instead (proxy/client.py).
+PROXIES = ("grpc", "grpcs")
 
 
-def connect(url: str, *, patience_seconds: float = 30.0) -> Engine:
+def connect(url: str, *, patience_seconds: float = 30.0, connections: int = 1) -> Engine:
     """An engine for an SQLite, MySQL or MariaDB URL; nothing is connected yet.
 
     patience_seconds: how long transact goes on trying before it raises Unavailable.
+    connections: how many a server is asked for at most, by all threads together.
     Raises UserError for a URL that is none, or names another kind of database.
     """
     parsed = urls.parse(url)
@@ -44,7 +47,12 @@ def connect(url: str, *, patience_seconds: float = 30.0) -> Engine:
     if backend == "sqlite" and parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         engine = _connect_sqlite(parsed)
     elif parsed.drivername in ("mysql+pymysql", "mariadb+pymysql"):
-        engine = _connect_mysql(parsed)
+        engine = _connect_mysql(parsed, connections=connections)
+    elif parsed.drivername in PROXIES:
+        raise UserError(
+            f"{urls.show(parsed)}: a proxy serves `muster worker` alone; for anything else name "
+            "the database's own URL"
+        )
     else:
         raise UserError(
             f"{urls.show(parsed)}: {parsed.drivername} "
@@ -91,7 +99,7 @@ def _tell_retry(state: RetryCallState) -> None:
     log.debug("the database did not take a transaction (try %d): %s", state.attempt_number, error)
 
 
-def _connect_mysql(url: URL) -> Engine:
+def _connect_mysql(url: URL, *, connections: int) -> Engine:
     if not url.database:
         raise UserError(f"{urls.show(url)}: no database is named; write {urls.SUPPORTED}")
     return create_engine(
@@ -102,8 +110,8 @@ def _connect_mysql(url: URL) -> Engine:
         # asking before each, and rolling back after, would cost every verb two round trips.
         pool_recycle=IDLE_SECONDS - 5,
         pool_reset_on_return=None,
-        pool_size=1,
-        max_overflow=1,
+        pool_size=connections,
+        max_overflow=0 if connections > 1 else 1,
         pool_timeout=ANSWER_SECONDS,
         # hide_parameters: values of trials and bytes of blobs have no place in a message.
         hide_parameters=True,

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, select
-
 from muster.errors import UserError
-from muster_db.engine import transact
+from muster_db.database import Database
+from muster_db.datasets import list_datasets
 from muster_db.study import Study
-from muster_db.tables import datasets
 
 
 def check_version(study: Study, *, code_version: str) -> None:
@@ -20,12 +18,10 @@ def check_version(study: Study, *, code_version: str) -> None:
         )
 
 
-def check_dataset(engine: Engine, study: Study) -> None:
+def check_dataset(engine: Database, study: Study) -> None:
     """Raise UserError where the study's dataset is not in the database any more."""
     fingerprint = study.contract.dataset_fingerprint
-    query = select(datasets.c.sha).where(datasets.c.fingerprint == fingerprint)
-    found = transact(engine, lambda connection: connection.execute(query).first(), read_only=True)
-    if found is None:
+    if not any(each.fingerprint == fingerprint for each in list_datasets(engine, fingerprint)):
         raise UserError(
             f"study {study.name!r}: its dataset {study.contract.dataset_name!r} (fingerprint "
             f"{fingerprint}) is gone from this database; store it again with `muster data add`"

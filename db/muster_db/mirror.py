@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from threading import Lock
 from typing import Any
@@ -10,21 +10,18 @@ from typing import Any
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, Trial, TrialState
-from sqlalchemy import Connection, Engine, select
 
-from muster_db import digest, records
-from muster_db.engine import transact
+from muster_db import digest
+from muster_db.database import Database
 from muster_db.history import History, Row
-from muster_db.leases import TOLD
 from muster_db.local import NAME, STUDY_ID, LocalStorage
+from muster_db.news import Change, read_news
 from muster_db.pruning import PRUNERS, Report, Standing
 from muster_db.records import Proposal
 from muster_db.samplers import SAMPLERS, Draw, grid, random
 from muster_db.study import Study
-from muster_db.tables import optuna_trials, trials
 from muster_db.walk import Walk
 
-BATCH = 500
 # Draws by the study's sampler, then at random, before the space is searched for what is left.
 SAMPLER_DRAWS = 8
 RANDOM_DRAWS = 32
@@ -37,7 +34,7 @@ class Mirror:
     Threads may share it: nobody waits for the network but who refreshes.
     """
 
-    def __init__(self, engine: Engine, study: Study) -> None:
+    def __init__(self, engine: Database, study: Study) -> None:
         self._engine = engine
         self._study = study
         self._history = History()
@@ -52,14 +49,20 @@ class Mirror:
     def refresh(self) -> None:
         """Read the trials that changed since the last look. Raises Unavailable."""
         with self._refreshing:
-            revision = self._revision
-            changed, revision = transact(
-                self._engine, lambda connection: self._read(connection, revision), read_only=True
+            news = read_news(
+                self._engine,
+                self._study,
+                revision=self._revision,
+                known=list(self._distributions),
             )
+            self._distributions |= {
+                name: (name, each) for name, each in news.distributions.items()
+            }
+            changed = [self._row(change) for change in news.changes]
             with self._lock:
                 for row in changed:
                     self._history.put(row)
-                self._revision = revision
+                self._revision = news.revision
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -134,47 +137,18 @@ class Mirror:
             raise RuntimeError("no sampler was asked")
         return replace(proposal, is_repeat=True)
 
-    def _read(self, connection: Connection, revision: int) -> tuple[list[Row], int]:
-        rows = connection.execute(
-            select(
-                trials.c.trial_id,
-                trials.c.number,
-                trials.c.revision,
-                trials.c.params_hash,
-                trials.c.state,
-                trials.c.params,
-                trials.c.outcome,
-            )
-            .where(trials.c.study_id == self._study.study_id, trials.c.revision > revision)
-            .order_by(trials.c.number)
-        ).all()
-        found = {row.number: self._row(connection, row) for row in rows if _has_digest(row)}
-        plain = [row for row in rows if row.number not in found]
-        for start in range(0, len(plain), BATCH):
-            found |= _read_whole(connection, plain[start : start + BATCH])
-        newest = max((row.revision for row in rows), default=revision)
-        return [found[row.number] for row in rows], newest
-
-    def _row(self, connection: Connection, row: Any) -> Row:
-        params = digest.read_params(row.params)
-        if any(name not in self._distributions for name, _ in params):
-            whole = records.read_internal_params(connection, [row.trial_id])[row.trial_id]
-            self._distributions |= {name: (name, each) for name, _, each in whole}
-        outcome = digest.read_outcome(row.outcome) if row.outcome is not None else RUNNING
+    def _row(self, change: Change) -> Row:
+        # A trial that waits to be resumed counts as running: Optuna would hand it out.
+        outcome = RUNNING if change.outcome is None else digest.read_outcome(change.outcome)
         return Row(
-            number=row.number,
+            number=change.number,
             state=outcome.state,
-            distributions=tuple(self._distributions[name] for name, _ in params),
-            values=tuple(value for _, value in params),
+            distributions=tuple(self._distributions[name] for name, _ in change.params),
+            values=tuple(value for _, value in change.params),
             value=outcome.value,
             reports=outcome.reports,
-            params_hash=row.params_hash,
+            params_hash=change.params_hash,
         )
-
-
-def _has_digest(row: Any) -> bool:
-    """Whether the row was written by revision 0004 or later of the schema, from first to last."""
-    return row.params is not None and (row.state == TOLD) == (row.outcome is not None)
 
 
 def _draw(
@@ -190,32 +164,3 @@ def _draw(
     suggest(Trial(study, number))
     drawn = storage.get_trial(number)
     return Proposal(dict(drawn.params), dict(drawn.distributions))
-
-
-def _read_whole(connection: Connection, rows: Sequence[Any]) -> dict[int, Row]:
-    """Trials by number, out of Optuna's tables."""
-    trial_ids = [row.trial_id for row in rows]
-    shown = select(optuna_trials.c.trial_id, optuna_trials.c.state)
-    states = {
-        trial_id: state
-        for trial_id, state in connection.execute(
-            shown.where(optuna_trials.c.trial_id.in_(trial_ids))
-        )
-    }
-    told_ids = {trial_id for trial_id, state in states.items() if state.is_finished()}
-    params = records.read_internal_params(connection, trial_ids)
-    values = records.read_values(connection, list(told_ids))
-    reports = records.read_reports(connection, list(told_ids))
-    return {
-        row.number: Row(
-            number=row.number,
-            # A trial that waits to be resumed counts as running: Optuna would hand it out.
-            state=states[row.trial_id] if row.trial_id in told_ids else TrialState.RUNNING,
-            distributions=tuple((name, each) for name, _, each in params[row.trial_id]),
-            values=tuple(value for _, value, _ in params[row.trial_id]),
-            value=values.get(row.trial_id),
-            reports=reports.get(row.trial_id, {}),
-            params_hash=row.params_hash,
-        )
-        for row in rows
-    }

@@ -14,13 +14,16 @@ from muster_db.engine import transact
 from muster_db.tables import verbs
 
 
-def once(engine: Engine, verb: Callable[[Connection], Sequence[int]]) -> list[int]:
+def once(
+    engine: Engine, verb: Callable[[Connection], Sequence[int]], *, token: str | None = None
+) -> list[int]:
     """Run verb in one transaction and return its numbers, also where an earlier try took effect.
 
     For what leaves no trace to know one's own run by: a counter that grows, a row that is one
-    of many. Raises what transact raises.
+    of many. token: names the run, where the caller may have to repeat it. Raises what transact
+    raises.
     """
-    token = uuid.uuid4().hex
+    token = token or uuid.uuid4().hex
 
     def marked(connection: Connection) -> list[int]:
         try:

@@ -8,9 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select
 
 from muster.errors import UserError
+from muster_db.database import remotable
 from muster_db.engine import transact
 from muster_db.leases import RESERVED, TAKEABLE
-from muster_db.study import STOPPED, Study, StudyState
+from muster_db.study import STOPPED, StudyKey, StudyState
 from muster_db.tables import studies, trials
 
 
@@ -39,18 +40,20 @@ class StudyProgress:
         return self.state == STOPPED
 
 
-def progress(engine: Engine, study: Study) -> StudyProgress:
+@remotable
+def progress(engine: Engine, study: StudyKey) -> StudyProgress:
     """How far a study is; raises UserError when it has been deleted."""
     return transact(engine, lambda connection: read_progress(connection, study), read_only=True)
 
 
-def is_stopped(engine: Engine, study: Study) -> bool:
+@remotable
+def is_stopped(engine: Engine, study: StudyKey) -> bool:
     """Whether somebody has stopped the study; raises UserError when it has been deleted."""
     row = transact(engine, lambda connection: study_row(connection, study), read_only=True)
     return bool(row.state == STOPPED)
 
 
-def read_progress(connection: Connection, study: Study) -> StudyProgress:
+def read_progress(connection: Connection, study: StudyKey) -> StudyProgress:
     """progress, inside a transaction."""
     row = study_row(connection, study)
     by_state = (
@@ -65,7 +68,7 @@ def read_progress(connection: Connection, study: Study) -> StudyProgress:
     return StudyProgress(row.budget, row.told, running, waiting, row.state, ahead)
 
 
-def study_row(connection: Connection, study: Study, *others: ColumnElement[Any]) -> Row[Any]:
+def study_row(connection: Connection, study: StudyKey, *others: ColumnElement[Any]) -> Row[Any]:
     """The study's row of muster_studies but its contract, which may be large and never changes.
 
     others: what else to look up in the same statement. Raises UserError when it has been deleted.

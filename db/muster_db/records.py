@@ -7,13 +7,11 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from optuna.distributions import (
     BaseDistribution,
     distribution_to_json,
-    json_to_distribution,
 )
 from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialValueModel
 from optuna.trial import TrialState
@@ -35,6 +33,7 @@ from sqlalchemy.dialects import mysql, sqlite
 
 from muster.errors import UserError
 from muster_db.clock import clock
+from muster_db.distributions import Distribution, parse_distribution
 from muster_db.tables import (
     optuna_attributes,
     optuna_params,
@@ -56,7 +55,7 @@ class Proposal:
     """
 
     params: dict[str, Any]
-    distributions: dict[str, BaseDistribution]
+    distributions: dict[str, Distribution]
     is_repeat: bool = False
     only_for: int | None = None
 
@@ -290,9 +289,3 @@ def inserted_id(result: CursorResult[Any]) -> int:
 def is_number(value: float | None) -> bool:
     """Whether a trial may be COMPLETE with this value; Optuna refuses NaN."""
     return value is not None and not math.isnan(value)
-
-
-@lru_cache(maxsize=4096)
-def parse_distribution(text: str) -> BaseDistribution:
-    """A distribution out of Optuna's JSON; shared, so never change it."""
-    return json_to_distribution(text)

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, MetaData, inspect, select, text
 
 from muster.errors import Unavailable, UserError
 from muster_db import urls
+from muster_db.database import remotable
 from muster_db.engine import transact
 from muster_db.tables import OPTUNA
 
@@ -41,6 +42,7 @@ def initialise(engine: Engine) -> None:
     transact(engine, _initialise)
 
 
+@remotable
 def check(engine: Engine) -> None:
     """Raise UserError where the tables are missing, older or newer than this muster."""
     transact(engine, _check, read_only=True)

@@ -25,6 +25,7 @@ from muster.errors import UserError
 from muster_db import notes, tables
 from muster_db.clock import clock
 from muster_db.contract import Contract
+from muster_db.database import Database, remotable
 from muster_db.engine import transact
 from muster_db.limits import BEST, NO_LIMITS, Limits
 from muster_db.once import once
@@ -43,14 +44,20 @@ STOPPED: Final = "stopped"
 
 
 @dataclass(frozen=True)
-class Study:
+class StudyKey:
+    """What names a study to a verb; a Study will do."""
+
+    study_id: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Study(StudyKey):
     """One study as the database had it when it was read.
 
     budget: trials to run; fewer than were asked for where a limit has ended the study.
     """
 
-    study_id: int
-    name: str
     contract: Contract
     budget: int
     state: StudyState
@@ -115,7 +122,7 @@ def create_study(
     return Study(study_id, name, contract, budget, OPEN, priority, max_attempts, limits)
 
 
-def open_study(engine: Engine, name: str) -> Study:
+def open_study(engine: Database, name: str) -> Study:
     """The study of that name; raises UserError that lists the known ones."""
     known = {study.name: study for study in list_studies(engine, name)}
     if name not in known:
@@ -125,6 +132,7 @@ def open_study(engine: Engine, name: str) -> Study:
     return known[name]
 
 
+@remotable
 def list_studies(engine: Engine, name: str | None = None) -> list[Study]:
     """All studies (or those of one name), by priority, the highest first, then by age."""
     query = _query()

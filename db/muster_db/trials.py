@@ -17,12 +17,14 @@ from muster_db import blobs as store
 from muster_db import digest, leases, records, workers
 from muster_db.claims import Claim
 from muster_db.clock import clock
+from muster_db.database import remotable
 from muster_db.engine import transact
 from muster_db.records import Proposal
-from muster_db.study import Study
+from muster_db.study import StudyKey
 from muster_db.tables import optuna_trials, trial_blobs, trials
 
 
+@remotable
 def extend(engine: Engine, held: Claim, *, pace: workers.Pace | None = None) -> None:
     """Move the lease's end to now plus its length, by the database's clock.
 
@@ -37,6 +39,7 @@ def extend(engine: Engine, held: Claim, *, pace: workers.Pace | None = None) -> 
     transact(engine, verb)
 
 
+@remotable
 def report(engine: Engine, held: Claim, values: Sequence[tuple[int, float]]) -> None:
     """Store intermediate values, (step, value) each, and extend the lease. Raises LeaseLost."""
 
@@ -47,6 +50,7 @@ def report(engine: Engine, held: Claim, values: Sequence[tuple[int, float]]) -> 
     transact(engine, verb)
 
 
+@remotable
 def attach(engine: Engine, held: Claim, blobs: Mapping[str, str]) -> None:
     """Name blobs of the trial, name to SHA-256; what bore a name before is dropped.
 
@@ -60,6 +64,7 @@ def attach(engine: Engine, held: Claim, blobs: Mapping[str, str]) -> None:
     store.tidy(engine, transact(engine, verb))
 
 
+@remotable
 def begin(engine: Engine, held: Claim, *, redrawn: Proposal | None = None) -> None:
     """Begin a trial that was claimed ahead.
 
@@ -89,6 +94,7 @@ def begin(engine: Engine, held: Claim, *, redrawn: Proposal | None = None) -> No
     transact(engine, verb)
 
 
+@remotable
 def release(
     engine: Engine,
     held: Claim,
@@ -120,6 +126,7 @@ def release(
     store.tidy(engine, dropped)
 
 
+@remotable
 def tell(
     engine: Engine,
     held: Claim,
@@ -167,6 +174,7 @@ def tell(
     store.tidy(engine, dropped)
 
 
+@remotable
 def fail_attempt(engine: Engine, held: Claim, error: str) -> bool:
     """Note a failed attempt: the trial is released, or told FAIL after the study's last one.
 
@@ -202,7 +210,8 @@ def fail_attempt(engine: Engine, held: Claim, error: str) -> bool:
     return is_told
 
 
-def reap(engine: Engine, study: Study | None = None) -> int:
+@remotable
+def reap(engine: Engine, study: StudyKey | None = None) -> int:
     """Move on every trial whose lease has run out, of one study or all; returns how many.
 
     Each is free for the next claim; a last attempt whose worker did not come back within one more
@@ -222,6 +231,7 @@ def reap(engine: Engine, study: Study | None = None) -> int:
     return moved
 
 
+@remotable
 def blob_names(engine: Engine, trial_id: int) -> dict[str, str]:
     """The trial's blobs: name to SHA-256."""
     return transact(engine, lambda connection: _blobs_of(connection, trial_id), read_only=True)

@@ -11,11 +11,12 @@ from sqlalchemy import Connection, Engine, ScalarSelect, case, func, insert, sel
 
 from muster_db import leases
 from muster_db.clock import clock
+from muster_db.database import remotable
 from muster_db.engine import transact
 from muster_db.once import once
 from muster_db.progress import study_row
 from muster_db.records import inserted_id
-from muster_db.study import Study
+from muster_db.study import Study, StudyKey
 from muster_db.tables import studies, trials, workers
 
 TEXT_CHARACTERS = 255
@@ -78,15 +79,20 @@ class WorkerActivity:
     pace: Pace
 
 
+@remotable
 def register(
     engine: Engine,
-    study: Study,
+    study: StudyKey,
     *,
     host: str,
     device: str,
     equipment: Equipment = UNKNOWN,
+    token: str | None = None,
 ) -> Worker:
-    """Join a study under its next ordinal. Raises UserError when the study was deleted."""
+    """Join a study under its next ordinal. Raises UserError when the study was deleted.
+
+    token: names this call; repeating it with the same one joins once.
+    """
 
     def verb(connection: Connection) -> Sequence[int]:
         connection.execute(
@@ -110,10 +116,11 @@ def register(
         )
         return inserted_id(result), ordinal
 
-    worker_id, ordinal = once(engine, verb)
+    worker_id, ordinal = once(engine, verb, token=token)
     return Worker(worker_id, study.study_id, ordinal, host, device)
 
 
+@remotable
 def leave(engine: Engine, worker: Worker, *, pace: Pace | None = None) -> None:
     """Note that the worker has left, and what it has trained."""
 
@@ -125,6 +132,7 @@ def leave(engine: Engine, worker: Worker, *, pace: Pace | None = None) -> None:
     transact(engine, verb)
 
 
+@remotable
 def describe(engine: Engine, worker: Worker, equipment: Equipment) -> None:
     """Note what the worker has found out about its machine since it joined."""
     found = update(workers).where(workers.c.worker_id == worker.worker_id)
@@ -148,6 +156,7 @@ def count_failure(connection: Connection, worker_id: int | ScalarSelect[Any]) ->
     )
 
 
+@remotable
 def has_failed_elsewhere(engine: Engine, worker: Worker) -> bool:
     """Whether an attempt failed on another worker of the study as well.
 

@@ -7,10 +7,9 @@ import logging
 from collections.abc import Callable
 from threading import Lock
 
-from sqlalchemy import Engine
-
 from muster.errors import LeaseLost, UserError
 from muster_db import trials
+from muster_db.database import Database
 from muster_worker.outbox import Ending, Outbox, Outcome
 from muster_worker.room import Ready
 
@@ -25,7 +24,7 @@ class Attempts:
     Who holds no lease any more is marked lost. The verbs raise Unavailable.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Database) -> None:
         self._engine = engine
         self._all: list[Attempt] = []
         self._lock = Lock()

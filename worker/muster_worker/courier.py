@@ -10,11 +10,10 @@ from dataclasses import replace
 from threading import Condition, Event, Thread
 from types import TracebackType
 
-from sqlalchemy import Engine
-
 from muster.errors import DiskFull, LeaseLost, Unavailable, UserError
 from muster.settings import Settings
 from muster_db import trials
+from muster_db.database import Database, set_patience
 from muster_db.distance import round_trip_seconds
 from muster_db.progress import is_stopped
 from muster_worker.attempts import Attempts
@@ -58,7 +57,7 @@ class Courier:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Database,
         *,
         study_name: str | None,
         machine: Machine,
@@ -151,7 +150,7 @@ class Courier:
         self._ask(self._leave)
         while self._thread.is_alive():
             if self._deadline is None and (self._stop.is_set() or error is not None):
-                self._engine.update_execution_options(muster_patience=PARTING_PATIENCE_SECONDS)
+                set_patience(self._engine, PARTING_PATIENCE_SECONDS)
                 self._deadline = time.monotonic() + PARTING_SECONDS
             # A little longer than the courier's own deadline: it may be about to make it.
             if self._is_out_of_time(spare_seconds=-0.5):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
+from uuid import uuid4
 
 import numpy as np
-from sqlalchemy import Engine
 
 from muster.data.dataset import Dataset
 from muster.errors import Unavailable
@@ -15,6 +15,7 @@ from muster.settings import Settings
 from muster.space import parse_space
 from muster_db import blobs, claims, datasets, joining, workers
 from muster_db.claims import Claim
+from muster_db.database import Database
 from muster_db.mirror import Mirror
 from muster_db.progress import StudyProgress
 from muster_db.records import Proposal
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 class Desk:
     """One study as this worker serves it. served: trials that it claimed here."""
 
-    def __init__(self, context: Context, worker: workers.Worker, engine: Engine) -> None:
+    def __init__(self, context: Context, worker: workers.Worker, engine: Database) -> None:
         self.context = context
         self.worker = worker
         self.served = 0
@@ -95,7 +96,7 @@ class Desk:
 
 
 def join(
-    engine: Engine,
+    engine: Database,
     study: Study,
     *,
     machine: Machine,
@@ -129,7 +130,12 @@ def join(
         settings=settings,
     )
     worker = workers.register(
-        engine, study, host=machine.host, device=machine.description, equipment=equipment
+        engine,
+        study,
+        host=machine.host,
+        device=machine.description,
+        equipment=equipment,
+        token=uuid4().hex,
     )
     log.info(
         "joined study %s as worker %s on %s (%s)",

@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
 
-from sqlalchemy import Engine
-
 from muster.settings import Settings
 from muster_db import blobs
+from muster_db.database import Database, set_patience
 from muster_worker.courier import Courier
 from muster_worker.machine import Machine
 from muster_worker.outbox import Outcome
@@ -36,7 +35,7 @@ class Ended:
 
 
 def work(
-    engine: Engine,
+    engine: Database,
     *,
     study_name: str | None,
     machine: Machine,
@@ -50,7 +49,7 @@ def work(
     study, and where nothing can be served: another version of muster than the study's, or a
     dataset that is gone or does not match its fingerprint.
     """
-    engine.update_execution_options(muster_patience=PATIENCE_SECONDS)
+    set_patience(engine, PATIENCE_SECONDS)
     courier = Courier(engine, study_name=study_name, machine=machine, settings=settings, stop=stop)
     if stop.is_set():
         return Ended()
@@ -80,7 +79,7 @@ def _speed(machine: Machine, settings: Settings, courier: Courier) -> float | No
     )
 
 
-def _checkpoints(engine: Engine, ready: Ready) -> Iterator[Callable[[], bytes]]:
+def _checkpoints(engine: Database, ready: Ready) -> Iterator[Callable[[], bytes]]:
     """The one that came with the claim, then, only where that is no good, the one before."""
     if ready.checkpoint is not None:
         yield partial(_given, ready.checkpoint)

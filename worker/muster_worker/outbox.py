@@ -9,11 +9,11 @@ from threading import Event, Lock
 from typing import Any, Literal
 
 from optuna.trial import TrialState
-from sqlalchemy import Engine
 
 from muster.errors import Unavailable
 from muster_db import blobs, trials
 from muster_db.claims import Claim
+from muster_db.database import Database
 from muster_db.names import CHECKPOINT
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class Outbox:
         with self._lock:
             self._checkpoint = checkpoint
 
-    def send(self, engine: Engine, pulse: Callable[[], None]) -> None:
+    def send(self, engine: Database, pulse: Callable[[], None]) -> None:
         """Send what is queued, while the trial trains on.
 
         pulse is called between the pieces of what is large. Raises LeaseLost, or Unavailable and
@@ -99,7 +99,7 @@ class Outbox:
                 if self._checkpoint is checkpoint:
                     self._checkpoint = None
 
-    def close(self, engine: Engine, pulse: Callable[[], None]) -> None:
+    def close(self, engine: Database, pulse: Callable[[], None]) -> None:
         """Send the ending, and what is still queued with it.
 
         Raises LeaseLost, or Unavailable; then it can be called again.
@@ -131,7 +131,7 @@ class Outbox:
 
     def _release(
         self,
-        engine: Engine,
+        engine: Database,
         ending: Ending,
         reports: list[tuple[int, float]],
         pulse: Callable[[], None],
@@ -149,7 +149,7 @@ class Outbox:
         trials.release(engine, self.claim, blobs=names, reports=reports)
 
     def _put_checkpoint(
-        self, engine: Engine, checkpoint: bytes, pulse: Callable[[], None]
+        self, engine: Database, checkpoint: bytes, pulse: Callable[[], None]
     ) -> dict[str, str]:
         digest = blobs.put(engine, checkpoint, between=pulse)
         names = {CHECKPOINT: digest}

@@ -6,13 +6,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy import Engine
-
 from muster.errors import UserError
 from muster.settings import Settings
 from muster_db import blobs, trials
 from muster_db.blobs import DamagedBlob
 from muster_db.claims import Claim
+from muster_db.database import Database
 from muster_db.names import CHECKPOINT
 from muster_db.progress import progress
 from muster_db.records import Proposal
@@ -53,7 +52,7 @@ class Room:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: Database,
         *,
         study_name: str | None,
         machine: Machine,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Engine
-
 from muster_db import workers
+from muster_db.database import Database
 from muster_worker.outbox import Outcome
 from muster_worker.room import Ready
 
@@ -14,7 +13,7 @@ FAILURES_IN_A_ROW = 3
 class Streak:
     """Counts trials that failed one after the other."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Database) -> None:
         self._engine = engine
         self._failed: list[int] = []
 

@@ -1,0 +1,1 @@
+"""A proxy beside the database, for more workers than its connections."""
