@@ -12,7 +12,7 @@ import typer
 
 from muster.errors import MusterError, UserError
 from muster_cli import bundle
-from muster_cli.console import progress
+from muster_cli.console import complain
 from muster_cli.root import new_app
 
 # What the operating system refuses and the user can mend.
@@ -66,4 +66,4 @@ def _app() -> typer.Typer:
 def _say(message: str) -> None:
     # Where stderr is a file on a full disk, the exit code still says what happened.
     with contextlib.suppress(OSError):
-        progress.print(f"muster: {message}", soft_wrap=True)
+        complain(message)

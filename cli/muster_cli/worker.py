@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from muster.errors import MusterError, UserError
 from muster.settings import Settings
-from muster_cli.console import name_lines, progress
+from muster_cli.console import name_slot, progress
 from muster_cli.options import Db, open_database, settings_for
 from muster_cli.slots import cores, parse_slots, run_slots, share_out
 from muster_db.study import list_studies
@@ -108,7 +108,7 @@ def _serve_as_slot(
     settings: Settings,
 ) -> None:
     """One of several: its log bears its number, and its supervisor has the last word."""
-    name_lines(f"slot {slot}")
+    name_slot(slot)
     reporter = Reporter(report_to)
     try:
         with stop_on_signals() as stop:

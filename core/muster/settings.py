@@ -45,6 +45,9 @@ class Settings(BaseModel):
     probe_seconds: float = Field(
         5.0, ge=0, description="how long a worker that waits for its first trial tries its speed"
     )
+    log_format: Literal["text", "json"] = Field(
+        "text", description="the log's form: text, or json with one object a line"
+    )
     lease_seconds: float = Field(60.0, gt=0, description="how long a silent worker keeps a trial")
     heartbeat_seconds: float = Field(
         5.0, gt=0, description="how often a worker reports and extends its lease"
@@ -92,6 +95,12 @@ def load_settings(environment: Mapping[str, str] | None = None) -> Settings:
             "bad settings in the environment; mend or unset:\n  " + "\n  ".join(problems)
         )
     return settings
+
+
+def log_format(environment: Mapping[str, str] | None = None) -> str:
+    """MUSTER_LOG_FORMAT, before the rest is read: what is wrong with that is to be logged."""
+    source = os.environ if environment is None else environment
+    return "json" if source.get(f"{PREFIX}LOG_FORMAT") == "json" else "text"
 
 
 def _problem(error: ErrorDetails) -> str:

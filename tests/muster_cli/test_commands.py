@@ -181,7 +181,8 @@ def test_status_of_an_untouched_study_has_every_figure() -> None:
         {
             "name": "first", "state": "open", "budget": 4, "told": 0, "running": 0, "waiting": 0,
             "complete": 0, "pruned": 0, "failed": 0, "workers": 0, "best_value": None,
-            "best_number": None, "ensemble": None,
+            "best_number": None, "ensemble": None, "metric": "macro_f1", "seconds_left": None,
+            "architectures": {}, "machines": [],
         }
     ]  # fmt: skip
     assert "0/4" in ok("status", "first")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from threading import Lock
 
 from muster.errors import LeaseLost, UserError
+from muster.logs import about
 from muster_db import trials
 from muster_db.database import Database
 from muster_worker.outbox import Ending, Outbox, Outcome
@@ -68,7 +69,8 @@ class Attempts:
         try:
             trials.begin(self._engine, ready.claim, redrawn=ready.redrawn)
         except LeaseLost as error:
-            log.info("%s", error)
+            with about(**ready.facts):
+                log.info("%s", error)
             outbox.is_lost.set()
             with contextlib.suppress(LeaseLost):
                 # Still ours where only its configuration was another's: for anybody to run.

@@ -11,6 +11,7 @@ from threading import Condition, Event, Thread
 from types import TracebackType
 
 from muster.errors import DiskFull, LeaseLost, Unavailable, UserError
+from muster.logs import about
 from muster.settings import Settings
 from muster_db import trials
 from muster_db.database import Database, set_patience
@@ -342,9 +343,10 @@ class Courier:
 
     def _close(self, outbox: Outbox, ending: Ending) -> None:
         ready = self._attempts.of(outbox)
-        outcome = self._attempts.close(outbox, self._pulse)
-        name = ready.desk.study.name
-        log.info("trial %s of study %s: %s", ready.claim.number, name, outcome)
+        with about(**ready.facts):
+            outcome = self._attempts.close(outbox, self._pulse)
+            name = ready.desk.study.name
+            log.info("trial %s of study %s: %s", ready.claim.number, name, outcome)
         self.gave_up = self._streak.judge(ready, outcome) or self.gave_up
         with self._changed:
             self.counts[outcome] += 1

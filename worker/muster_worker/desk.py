@@ -11,6 +11,7 @@ import numpy as np
 
 from muster.data.dataset import Dataset
 from muster.errors import Unavailable
+from muster.logs import about
 from muster.settings import Settings
 from muster.space import parse_space
 from muster_db import blobs, claims, datasets, joining, workers
@@ -41,6 +42,11 @@ class Desk:
     def study(self) -> Study:
         """The study as it was on joining."""
         return self.context.study
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What is logged of it beside the words."""
+        return {"study": self.study.name, "worker": self.worker.ordinal}
 
     def claim(self, *, ahead: bool) -> Claim | StudyProgress:
         """The next trial here, or how far the study is; ahead: to be begun later.
@@ -92,7 +98,8 @@ class Desk:
         try:
             workers.leave(self._engine, self.worker, pace=self.context.meter.pace)
         except Unavailable as error:
-            log.warning("worker %s could not sign off: %s", self.worker.ordinal, error)
+            with about(**self.facts):
+                log.warning("worker %s could not sign off: %s", self.worker.ordinal, error)
 
 
 def join(
@@ -137,11 +144,13 @@ def join(
         equipment=equipment,
         token=uuid4().hex,
     )
-    log.info(
-        "joined study %s as worker %s on %s (%s)",
-        study.name,
-        worker.ordinal,
-        machine.host,
-        machine.description,
-    )
-    return Desk(context, worker, engine)
+    desk = Desk(context, worker, engine)
+    with about(**desk.facts):
+        log.info(
+            "joined study %s as worker %s on %s (%s)",
+            study.name,
+            worker.ordinal,
+            machine.host,
+            machine.description,
+        )
+    return desk

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
 
+from muster.logs import about
 from muster.settings import Settings
 from muster_db import blobs
 from muster_db.database import Database, set_patience
@@ -59,13 +60,14 @@ def work(
         courier.describe(_speed(machine, settings, courier))
         while (found := courier.next()) is not None:
             ready, outbox = found
-            ending = run_trial(
-                ready.desk.context,
-                outbox,
-                checkpoints=_checkpoints(engine, ready),
-                stop=stop,
-                reporter=reporter,
-            )
+            with about(**ready.facts):
+                ending = run_trial(
+                    ready.desk.context,
+                    outbox,
+                    checkpoints=_checkpoints(engine, ready),
+                    stop=stop,
+                    reporter=reporter,
+                )
             courier.end(outbox, ending)
     return Ended(courier.counts, courier.gave_up)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from muster.errors import UserError
+from muster.logs import about
 from muster.settings import Settings
 from muster_db import blobs, trials
 from muster_db.blobs import DamagedBlob
@@ -41,6 +42,11 @@ class Ready:
     older: str | None = None
     known: int = 0
     redrawn: Proposal | None = None
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """What is logged of it beside the words."""
+        return {**self.desk.facts, "trial": self.claim.number}
 
 
 class Room:
@@ -147,7 +153,8 @@ class Room:
 
     def _refuse(self, study: Study, error: UserError) -> None:
         self._refused[study.study_id] = error
-        log.warning("study %s is passed over: %s", study.name, error)
+        with about(study=study.name):
+            log.warning("study %s is passed over: %s", study.name, error)
 
     def _ready(self, desk: Desk, claim: Claim, *, is_ahead: bool) -> Ready:
         if claim.attempt == 1:
