@@ -19,6 +19,22 @@ class DamagedCheckpoint(UserError):
     """A checkpoint is torn, of another trial or of another format: the one before it will do."""
 
 
+class NotAllowed(UserError):
+    """The database lets this account in, but not do that."""
+
+
+class AccessDenied(MusterError):
+    """The database does not let this account in, or not any more."""
+
+    exit_code = 2
+
+
+class MembershipEnded(MusterError):
+    """A worker's account was let in and is no longer: trying again is of no use."""
+
+    exit_code = 4
+
+
 class Unavailable(MusterError):
     """The database or the network is away; the same call may succeed later."""
 

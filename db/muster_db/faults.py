@@ -6,7 +6,14 @@ from sqlalchemy import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from muster.errors import DiskFull, MusterError, Unavailable, UserError
+from muster.errors import (
+    AccessDenied,
+    DiskFull,
+    MusterError,
+    NotAllowed,
+    Unavailable,
+    UserError,
+)
 from muster_db.urls import show
 
 # Codes of MySQL and MariaDB. Deadlocks and lock waits; the server gone, full, starting, stopping.
@@ -15,18 +22,48 @@ AWAY = frozenset({0, 1040, 1047, 1053, 1077, 1152, 1158, 1159, 1160, 1161, 1203,
 CONNECTION = frozenset({2002, 2003, 2006, 2013, 2014, 2055, 4031})
 DISK_FULL = frozenset({28, 1021, 1114})
 
-MENDS = {
-    1045: "the user name or the password is wrong; check both in the URL",
+DENIED = {
+    1045: "the user name or the password is wrong; check both in the URL, and that the account "
+    "may come from this machine. A member who was revoked needs a new invitation",
     1698: "the user name or the password is wrong; check both in the URL",
+    1862: "this account's password has expired; ask for a new invitation",
+    3118: "this account is locked: the membership has ended; ask for a new invitation",
+    4151: "this account is locked: the membership has ended; ask for a new invitation",
+}
+FORBIDDEN = dict.fromkeys(
+    # A table or a column that the account's grants leave out.
+    (1142, 1143),
+    "this account may not do that: a viewer only reads, a worker neither makes studies nor "
+    "changes tables, and an account of your own needs ALL on the database (docs/team.md)",
+)
+NO_TLS = 2026
+PLAIN_REFUSED = 3159
+
+MENDS = {
     1044: "this user may not use that database; grant it, or name another in the URL",
     1049: "there is no database of that name; create it, or correct the name in the URL",
-    1142: "this user lacks a right on the tables; grant ALL on the database",
-    1143: "this user lacks a right on the tables; grant ALL on the database",
-    1227: "this user lacks a right on the server; see db/README.md",
+    1227: "this user lacks a right on the server; see docs/team.md",
+    NO_TLS: "the server does not speak TLS, which the URL or the invitation asks for; turn it on "
+    "there, and check that host and port lead to the right server",
+    PLAIN_REFUSED: "the server wants TLS; add ?ssl_ca=FILE with its CA's certificate to the URL",
     1290: "the server runs read-only; name the writable one in the URL",
     1836: "the server runs read-only; name the writable one in the URL",
     1146: "muster's tables are missing; run `muster db init`",
     1153: "max_allowed_packet is below 1 MiB on the server; raise it (see db/my.cnf)",
+}
+UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
+# What OpenSSL says of a server's certificate, the most telling first.
+CERTIFICATE_MENDS = {
+    "not yet valid": "the server's certificate is not valid yet by this machine's clock; set "
+    "the clock",
+    "has expired": "the server's certificate has expired by this machine's clock; set the clock, "
+    "or renew the certificate where the clock is right",
+    "Hostname mismatch": "the server's certificate names another host; use a name that it has, "
+    "or ssl_check_hostname=false where nobody else holds a certificate of its CA",
+    "IP address mismatch": "the server's certificate names another address; use a name that it "
+    "has, or ssl_check_hostname=false where nobody else holds a certificate of its CA",
+    UNTRUSTED: "the server's certificate is not of the CA that the URL or the "
+    "invitation names: another server answers there, or it has a new CA; ask for a new invitation",
 }
 SQLITE_MENDS = {
     "unable to open database file": "the file cannot be opened; check its folder and rights",
@@ -52,6 +89,9 @@ def is_passing(error: SQLAlchemyError) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     text = str(error.orig)
+    # The driver reports it as a host that it cannot reach.
+    if UNTRUSTED in text:
+        return False
     if "database is locked" in text or "database table is locked" in text:
         return True
     code = code_of(error)
@@ -70,9 +110,10 @@ def explain(error: SQLAlchemyError, url: URL) -> MusterError:
     text = str(error.orig) if isinstance(error, DBAPIError) else str(error)
     if code in DISK_FULL or "disk is full" in text or "disk I/O error" in text:
         return DiskFull(f"{place}: the database's disk is full; make room, then go on")
-    if code in MENDS:
-        return UserError(f"{place}: {MENDS[code]}")
-    for sign, mend in SQLITE_MENDS.items():
+    for kind, mends in ((AccessDenied, DENIED), (NotAllowed, FORBIDDEN), (UserError, MENDS)):
+        if code in mends:
+            return kind(f"{place}: {mends[code]}")
+    for sign, mend in (CERTIFICATE_MENDS | SQLITE_MENDS).items():
         if sign in text:
             return UserError(f"{place}: {mend}")
     return MusterError(f"{place}: {_cause(error)}")
