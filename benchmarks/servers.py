@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pymysql
@@ -28,14 +29,18 @@ def server_binary() -> str | None:
 
 
 class Server:
-    """Starts, stops and restarts one server; its port and data stay the same."""
+    """Starts, stops and restarts one server; its port and data stay the same.
 
-    def __init__(self, folder: Path) -> None:
+    options: further ones for the server's command line.
+    """
+
+    def __init__(self, folder: Path, *, options: Sequence[str] = ()) -> None:
         binary = server_binary()
         if binary is None:
             raise FileNotFoundError("no mariadbd or mysqld on this machine")
         self._binary = binary
         self._folder = folder
+        self._options = options
         # A server that root starts wants to run as its own user, who must reach the folder.
         self._user = "mysql" if os.getuid() == 0 else getpass.getuser()
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,6 +88,7 @@ class Server:
                     "--skip-name-resolve",
                     "--innodb-buffer-pool-size=32M",
                     "--innodb-flush-log-at-trx-commit=2",
+                    *self._options,
                 ],
                 stdout=log,
                 stderr=log,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
+import ssl
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -102,6 +103,7 @@ def _tell_retry(state: RetryCallState) -> None:
 def _connect_mysql(url: URL, *, connections: int) -> Engine:
     if not url.database:
         raise UserError(f"{urls.show(url)}: no database is named; write {urls.SUPPORTED}")
+    _check_ca(url)
     return create_engine(
         url,
         # READ COMMITTED: under REPEATABLE READ a poller keeps seeing its first snapshot.
@@ -126,6 +128,19 @@ def _connect_mysql(url: URL, *, connections: int) -> Engine:
             ),
         },
     )
+
+
+def _check_ca(url: URL) -> None:
+    path = url.query.get("ssl_ca")
+    if not isinstance(path, str):
+        return
+    try:
+        ssl.create_default_context(cafile=path)
+    except OSError as error:
+        raise UserError(
+            f"{urls.show(url)}: ssl_ca: {path}: {error.strerror or 'no certificate is in it'}; "
+            "name the PEM file with the certificate of the server's CA"
+        ) from error
 
 
 def _connect_sqlite(url: URL) -> Engine:

@@ -23,8 +23,8 @@ CONNECTION = frozenset({2002, 2003, 2006, 2013, 2014, 2055, 4031})
 DISK_FULL = frozenset({28, 1021, 1114})
 
 DENIED = {
-    1045: "the user name or the password is wrong; check both in the URL, and that the account "
-    "may come from this machine. A member who was revoked needs a new invitation",
+    1045: "the user name or the password is wrong; check both in the URL, and whether this "
+    "account must use TLS (?ssl_ca=FILE). Who was revoked needs a new invitation",
     1698: "the user name or the password is wrong; check both in the URL",
     1862: "this account's password has expired; ask for a new invitation",
     3118: "this account is locked: the membership has ended; ask for a new invitation",

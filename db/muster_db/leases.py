@@ -123,6 +123,23 @@ def lapse(connection: Connection, row: Row[Any]) -> Lapse:
     return Lapse(row.state, is_takeable=row.state == RELEASED or not is_last)
 
 
+def release_all(connection: Connection, worker_ids: Sequence[int]) -> int:
+    """Take all that these workers hold from them, for others to go on with; how many trials."""
+    held = select(trials).where(trials.c.worker_id.in_(worker_ids), trials.c.state.in_(HELD))
+    rows = connection.execute(held.order_by(trials.c.trial_id).with_for_update()).all()
+    for row in rows:
+        # One that never began has had no attempt.
+        attempt = row.attempt - 1 if row.state == RESERVED else row.attempt
+        connection.execute(
+            update(trials)
+            .where(trials.c.trial_id == row.trial_id)
+            .values(state=RELEASED, attempt=attempt, token=uuid.uuid4().hex)
+        )
+        records.set_state(connection, row.trial_id, TrialState.WAITING)
+        mark_changed(connection, row.study_id, row.trial_id)
+    return len(rows)
+
+
 def fail(connection: Connection, study_id: int, trial_id: int, *, error: str) -> list[str]:
     """Show a trial whose row is TOLD already as FAIL with its error; else as finish."""
     return finish(

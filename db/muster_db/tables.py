@@ -99,6 +99,7 @@ trial_blobs = Table(
 # failures: attempts that this worker reported as failed. slot: its number where its machine trains
 # several trials at once. memory_bytes: the device's. steps_per_second: by a probe on joining.
 # epochs, epochs_per_second: trained for this study so far, and of late, as of seen_at.
+# account, address: as whom and from where it joined, as the server sees it; NULL on SQLite.
 workers = Table(
     "muster_workers",
     metadata,
@@ -117,6 +118,24 @@ workers = Table(
     Column("round_trip_seconds", Float(53)),
     Column("epochs", BigInteger),
     Column("epochs_per_second", Float(53)),
+    Column("account", String(64)),
+    Column("address", String(255)),
+)
+
+# One row an invitation; the account is the server's, and so is its password. locked_at: when
+# muster found it expired.
+members = Table(
+    "muster_members",
+    metadata,
+    Column("member_id", Integer, primary_key=True),
+    Column("name", String(64), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("study", String(255)),
+    Column("account", String(64), nullable=False, unique=True),
+    Column("invited_at", MICROSECONDS, nullable=False),
+    Column("expires_at", MICROSECONDS),
+    Column("locked_at", MICROSECONDS),
+    Column("revoked_at", MICROSECONDS),
 )
 
 blobs = Table(

@@ -11,6 +11,8 @@ SUPPORTED = "sqlite:///muster.db or mysql+pymysql://user:password@host/database"
 ESCAPES = "in a user name or password write %40 for @, %2F for /, %3A for : and %23 for #"
 # Of PyMySQL's arguments: password, passwd, ssl_key_password.
 SECRET = "passw"
+# What begins so says how to trust the server, at a length that hides the rest of a message.
+TLS = ("ssl_ca", "ssl_check_hostname")
 
 
 def parse(text: str) -> URL:
@@ -27,7 +29,8 @@ def parse(text: str) -> URL:
 
 
 def show(url: URL) -> str:
-    """The URL for a message: no password, neither before the host nor in the query."""
+    """The URL for a message: no password, neither before the host nor in the query; no TLS."""
+    url = url.difference_update_query([name for name in url.query if name.startswith(TLS)])
     hidden = {name: "***" for name in url.query if SECRET in name.lower()}
     shown = url.update_query_dict(hidden).render_as_string(hide_password=True)
     return shown.replace("%2A%2A%2A", "***")

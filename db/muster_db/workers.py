@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, ScalarSelect, case, func, insert, select, update
+from sqlalchemy import Connection, Engine, ScalarSelect, case, func, insert, select, text, update
 
 from muster_db import leases
 from muster_db.clock import clock
@@ -112,6 +112,7 @@ def register(
                 failures=0,
                 epochs=0,
                 **asdict(equipment),
+                **_origin(connection),
             )
         )
         return inserted_id(result), ordinal
@@ -203,3 +204,13 @@ def list_workers(engine: Engine, study: Study) -> list[WorkerActivity]:
         )
         for row in rows
     ]
+
+
+def _origin(connection: Connection) -> dict[str, Any]:
+    """As whom and from where this connection came, as the server sees it."""
+    if connection.dialect.name == "sqlite":
+        return {}
+    return {
+        "account": text("SUBSTRING_INDEX(USER(), '@', 1)"),
+        "address": text("SUBSTRING_INDEX(USER(), '@', -1)"),
+    }

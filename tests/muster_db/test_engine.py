@@ -9,7 +9,7 @@ import pytest
 from benchmarks.servers import PASSWORD, Server, free_port
 from sqlalchemy import Connection, Engine, event, select, text, update
 
-from muster.errors import MusterError, Unavailable, UserError
+from muster.errors import AccessDenied, MusterError, Unavailable, UserError
 from muster_db import blobs, schema
 from muster_db.engine import connect, now, transact
 from muster_db.tables import studies
@@ -29,7 +29,7 @@ def failure(url: str) -> MusterError:
 @pytest.mark.mariadb
 def test_wrong_password_is_one_message_without_it(mariadb: Server, mariadb_url: str) -> None:
     error = failure(mariadb.url("muster_x", password="swordfish"))
-    assert isinstance(error, UserError)
+    assert isinstance(error, AccessDenied)
     assert "password is wrong" in str(error)
     assert "swordfish" not in str(error)
 

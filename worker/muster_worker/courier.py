@@ -10,7 +10,7 @@ from dataclasses import replace
 from threading import Condition, Event, Thread
 from types import TracebackType
 
-from muster.errors import DiskFull, LeaseLost, Unavailable, UserError
+from muster.errors import AccessDenied, DiskFull, LeaseLost, Unavailable, UserError
 from muster.logs import about
 from muster.settings import Settings
 from muster_db import trials
@@ -157,7 +157,9 @@ class Courier:
             if self._is_out_of_time(spare_seconds=-0.5):
                 break
             self._thread.join(TICK_SECONDS)
-        if not self._has_left and (left := self._attempts.all()):
+        if self._has_left or isinstance(self._error, AccessDenied):
+            return
+        if left := self._attempts.all():
             log.warning(
                 "left without an answer from the database: trial %s goes on elsewhere from its "
                 "last stored checkpoint, once its lease of %g s has run out",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
 
+from muster.errors import AccessDenied, MembershipEnded
 from muster.logs import about
 from muster.settings import Settings
 from muster_db import blobs
@@ -48,13 +50,14 @@ def work(
 
     reporter: tells the supervisor of a slot how training goes. Raises UserError for an unknown
     study, and where nothing can be served: another version of muster than the study's, or a
-    dataset that is gone or does not match its fingerprint.
+    dataset that is gone or does not match its fingerprint. Raises MembershipEnded where the
+    database does not let this worker in any more.
     """
     set_patience(engine, PATIENCE_SECONDS)
     courier = Courier(engine, study_name=study_name, machine=machine, settings=settings, stop=stop)
     if stop.is_set():
         return Ended()
-    with courier:
+    with _let_in(), courier:
         courier.ask_ahead()
         # Beside the first claim, while training would wait.
         courier.describe(_speed(machine, settings, courier))
@@ -70,6 +73,19 @@ def work(
                 )
             courier.end(outbox, ending)
     return Ended(courier.counts, courier.gave_up)
+
+
+@contextmanager
+def _let_in() -> Iterator[None]:
+    """Turn AccessDenied into MembershipEnded: who was let in on beginning was shut out since."""
+    try:
+        yield
+    except AccessDenied as error:
+        raise MembershipEnded(
+            "this membership has ended: the database no longer lets this worker's account in, "
+            "which was revoked, has expired or has another password; what was trained here goes "
+            "on elsewhere; to join again ask for a new invitation"
+        ) from error
 
 
 def _speed(machine: Machine, settings: Settings, courier: Courier) -> float | None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from muster.errors import MusterError, Unavailable, UserError
+from muster.errors import MembershipEnded, MusterError, Unavailable, UserError
 from muster_worker.children import see_out
 from muster_worker.probe import Probe
 from muster_worker.readings import Reading
@@ -20,9 +20,11 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.2
 PIPE_BYTES = 65_536
-KINDS = {UserError.exit_code: UserError, Unavailable.exit_code: Unavailable}
+KINDS: dict[int, type[MusterError]] = {
+    each.exit_code: each for each in (UserError, Unavailable, MembershipEnded)
+}
 # From the least to the worst; whatever else a process may end with is a fault of ours.
-WORSE = (0, Unavailable.exit_code, UserError.exit_code)
+WORSE = (0, Unavailable.exit_code, UserError.exit_code, MembershipEnded.exit_code)
 
 # Starts the slot of that number, which writes its readings to that file descriptor.
 Start = Callable[[int, int], subprocess.Popen[bytes]]
