@@ -17,7 +17,7 @@ from muster.spelling import known_names
 from muster_cli.console import progress
 from muster_db import warm
 from muster_db.contract import Contract
-from muster_db.limits import Limits
+from muster_db.limits import BEST, ENSEMBLE, Limits, PatienceOn
 from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
 from muster_db.walk import check_grid
@@ -88,14 +88,20 @@ def warmed(engine: Engine, contract: Contract, wanted: str | None, *, space: Spa
     return contract.model_copy(update={"warm_start": best})
 
 
-def make_limits(time_limit: str | None, patience: int | None) -> Limits:
-    """The limits that --time-limit and --patience name. Raises UserError."""
+def make_limits(
+    time_limit: str | None, patience: int | None, patience_on: PatienceOn = BEST
+) -> Limits:
+    """The limits that --time-limit, --patience and --patience-on name. Raises UserError."""
+    if patience is None and patience_on != BEST:
+        raise UserError(
+            f"--patience-on {patience_on} says what a patience goes by: add --patience"
+        )
     if time_limit is None:
-        return Limits(patience=patience)
+        return Limits(patience=patience, patience_on=patience_on)
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", time_limit.strip())
     if match is None:
         raise UserError(f"--time-limit {time_limit!r}: write a number and a unit, as in 90s or 8h")
-    return Limits(seconds=float(match[1]) * UNIT_SECONDS[match[2]], patience=patience)
+    return Limits(float(match[1]) * UNIT_SECONDS[match[2]], patience, patience_on)
 
 
 def limits_in_words(limits: Limits) -> str:
@@ -103,7 +109,8 @@ def limits_in_words(limits: Limits) -> str:
     words = []
     if limits.patience is not None:
         plural = "" if limits.patience == 1 else "s"
-        words.append(f"patience of {limits.patience} trial{plural}")
+        on = " on the ensemble" if limits.patience_on == ENSEMBLE else ""
+        words.append(f"patience of {limits.patience} trial{plural}{on}")
     if limits.seconds is not None:
         words.append(f"time limit of {_duration(limits.seconds)}")
     return " and ".join(words)

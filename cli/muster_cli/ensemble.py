@@ -18,7 +18,7 @@ from muster_cli.console import print_json, progress, results
 from muster_cli.figures import figures_table, show_estimates
 from muster_cli.looking import WATCHING_PATIENCE_SECONDS, looks
 from muster_cli.options import Db, Json, StudyName, open_database, settings_for
-from muster_db import datasets, trials
+from muster_db import datasets, ensembles, trials
 from muster_db.progress import StudyProgress
 from muster_db.progress import progress as study_progress
 from muster_db.study import Study, open_study
@@ -30,6 +30,7 @@ from muster_ensemble.estimate import (
     decide_and_estimate,
 )
 from muster_ensemble.ledger import load_ledger, load_trials, load_truth, truth_of
+from muster_ensemble.live import look, snapshot_of
 
 WAIT_SECONDS = 2.0
 MAJORITY = "majority"
@@ -82,10 +83,12 @@ def vote(
     from muster_ensemble.report import write_report  # noqa: PLC0415
     from muster_ensemble.summary import summarise  # noqa: PLC0415
 
+    seen = ensembles.revision(engine, study)
     all_trials = load_trials(engine, study)
     truth = truth_of(study, dataset)
     ledger = load_ledger(engine, study, truth, cache=cache, trials=all_trials)
     outcome = decide_and_estimate(ledger, rule=rule, limits=limits)
+    ensembles.record(engine, study, snapshot_of(ledger, outcome), revision=seen)
     voting = [ledger.numbers[i] for i in outcome.choice.members]
     best = ledger.numbers[best_single(ledger)]
     found = exports.load_candidates(engine, study, {*voting, best}, trials=all_trials)
@@ -149,6 +152,7 @@ def ensemble(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Choose and estimate; write nothing.")
     ] = False,
+    live: Annotated[bool, typer.Option("--live", hidden=True)] = False,
     db: Db = None,
     json_output: Json = False,
 ) -> None:
@@ -161,6 +165,9 @@ def ensemble(
     settings = settings_for(db)
     engine = open_database(settings)
     study = open_study(engine, name)
+    if live:
+        look(engine, study, rule=settings.ensemble_rule, cache=settings.cache_dir)
+        return
     if wait:
         _wait(engine, study)
     if dry_run:

@@ -50,9 +50,13 @@ def go_on(engine: Engine, study: Study, *, trials: int | None, limits: Limits) -
     limit takes effect; a study that a limit has ended stays ended where neither is asked for.
     """
     asked = study.asked or study.budget
+    is_patient = (limits.patience, limits.patience_on) != (
+        study.limits.patience,
+        study.limits.patience_on,
+    )
     changed = Limits(
-        seconds=limits.seconds if limits.seconds != study.limits.seconds else None,
-        patience=limits.patience if limits.patience != study.limits.patience else None,
+        limits.seconds if limits.seconds != study.limits.seconds else None,
+        *((limits.patience, limits.patience_on) if is_patient else ()),
     )
     progress.print(f"study {study.name} exists already: going on with it")
     if trials is not None and trials > asked:

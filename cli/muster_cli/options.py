@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from sqlalchemy import Engine
@@ -47,6 +47,14 @@ Pruner = Annotated[str, typer.Option("--pruner", help=f"One of {', '.join(PRUNER
 Patience = Annotated[
     int | None,
     typer.Option("--patience", help="End after so many trials without a better value."),
+]
+PatienceOn = Annotated[
+    Literal["best", "ensemble"],
+    typer.Option(
+        "--patience-on",
+        help="Whose better value renews the patience: the best trial's, or "
+        "the ensemble's nested estimate.",
+    ),
 ]
 TimeLimit = Annotated[
     str | None,

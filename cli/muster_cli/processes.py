@@ -53,9 +53,8 @@ def search(engine: Engine, study: Study, *, settings: Settings, workers: int, lo
         return
     logs.mkdir(parents=True, exist_ok=True)
     threads = settings.threads or max(1, (os.cpu_count() or 1) // workers)
-    url = database_url(settings)
     with stop_on_signals() as stop:
-        with _processes(study, url, workers, threads, logs) as processes:
+        with _processes(study, settings, workers, threads, logs) as processes:
             _watch(engine, study, processes, stop)
             if not stop.is_set() and not summarise(engine, study).progress.is_finished:
                 raise _early_end(processes, logs)
@@ -78,16 +77,19 @@ def _kept(engine: Engine, study: Study) -> str:
 
 @contextmanager
 def _processes(
-    study: Study, url: str, workers: int, threads: int, logs: Path
+    study: Study, settings: Settings, workers: int, threads: int, logs: Path
 ) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Start the workers; at the end ask those that still run to stop, and see them out."""
     # One slot each: how many train at once was said with --workers.
-    command = worker_command("--study", study.name, "--threads", str(threads), "--slots", "1")
+    command = muster_command("worker", "--study", study.name, "--threads", str(threads))
+    command += ["--slots", "1", "--voted-after"]
+    url = database_url(settings)
+    environment = {**os.environ, "MUSTER_ENSEMBLE_RULE": settings.ensemble_rule}
     processes = []
     for number in range(workers):
         with (logs / f"worker-{number}.log").open("wb") as log:
             processes.append(
-                start_child(command, url=url, threads=threads, environment=os.environ, output=log)
+                start_child(command, url=url, threads=threads, environment=environment, output=log)
             )
     try:
         yield processes
@@ -95,9 +97,9 @@ def _processes(
         see_out(processes)
 
 
-def worker_command(*options: str) -> list[str]:
-    """The command line of a worker process on this machine."""
-    return [sys.executable, "-m", "muster_cli", "worker", *options]
+def muster_command(*words: str) -> list[str]:
+    """The command line of another muster process on this machine."""
+    return [sys.executable, "-m", "muster_cli", *words]
 
 
 def _watch(

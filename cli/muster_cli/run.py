@@ -24,6 +24,7 @@ from muster_cli.options import (
     Folds,
     Metric,
     Patience,
+    PatienceOn,
     Pruner,
     Sampler,
     Seed,
@@ -71,6 +72,7 @@ def run(
     pruner: Pruner = "median",
     warm_start: WarmStart = None,
     patience: Patience = None,
+    patience_on: PatienceOn = "best",
     time_limit: TimeLimit = None,
     rule: Rule = MAJORITY,
     data_root: DataRoot = None,
@@ -90,7 +92,7 @@ def run(
     check_rule(rule)
     searched = load_space(space)
     settings = settings_for(db)
-    limits = make_limits(time_limit, patience)
+    limits = make_limits(time_limit, patience, patience_on)
     data = read(dataset, data_root=data_root, settings=settings)
     progress.print(_in_short(data))
     terms, budget = Terms(folds, metric, seed, sampler, pruner), trials or NEW_BUDGET
@@ -113,6 +115,7 @@ def run(
         )
     else:
         study = going_on.go_on(engine, known, trials=trials, limits=limits)
+    settings = settings.model_copy(update={"ensemble_rule": rule})
     processes.search(engine, study, settings=settings, workers=workers, logs=out / "logs")
     going_on.say_if_cut(open_study(engine, name))
     # Where this run only went on, the search took longer than the run.

@@ -13,7 +13,7 @@ from muster.errors import UserError
 from muster.settings import Settings, Slots
 from muster_cli.console import progress
 from muster_cli.options import database_url
-from muster_cli.processes import worker_command
+from muster_cli.processes import muster_command
 from muster_worker.children import start_child
 from muster_worker.probe import Probe
 from muster_worker.signals import StopRequest
@@ -74,7 +74,7 @@ def run_slots(
     url = database_url(settings)
     # Its connections would only lie idle: each slot has its own.
     engine.dispose()
-    command = worker_command(*(["--study", study] if study else []), "--device", device)
+    command = muster_command("worker", *(["--study", study] if study else []), "--device", device)
     command += ["--threads", str(shares.threads)]
 
     def start(number: int, pipe: int) -> subprocess.Popen[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -16,6 +17,7 @@ from muster_cli.options import (
     Json,
     Metric,
     Patience,
+    PatienceOn,
     Pruner,
     Sampler,
     Seed,
@@ -47,6 +49,7 @@ def create(
     pruner: Pruner = "median",
     warm_start: WarmStart = None,
     patience: Patience = None,
+    patience_on: PatienceOn = "best",
     time_limit: TimeLimit = None,
     priority: Annotated[int, typer.Option("--priority", help="Higher is served first.")] = 0,
     if_absent: Annotated[
@@ -63,7 +66,7 @@ def create(
 
     settings = settings_for(db)
     searched = load_space(space)
-    limits = make_limits(time_limit, patience)
+    limits = make_limits(time_limit, patience, patience_on)
     engine = open_or_make(settings)
     if if_absent and _exists(engine, name):
         results.print(f"{name}: exists already, left as it is")
@@ -137,7 +140,7 @@ def show(name: StudyName, db: Db = None, json: Json = False) -> None:
         "tried_first": list(contract.first),
         "code_version": contract.code_version,
         "contract_hash": contract.hash,
-        "limits": {"seconds": found.limits.seconds, "patience": found.limits.patience},
+        "limits": asdict(found.limits),
         "space": contract.space,
     }
     if json:

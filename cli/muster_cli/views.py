@@ -34,7 +34,7 @@ def status_table(overviews: Sequence[Overview]) -> Table:
     """The figures of some studies, a row each."""
     table = Table(
         "study", "done", "complete", "pruned", "failed", "running", "waiting", "workers",
-        "best", "best trial", "time left", box=None,
+        "best", "best trial", "ensemble", "time left", box=None,
     )  # fmt: skip
     for each in overviews:
         found = each.summary
@@ -49,6 +49,7 @@ def status_table(overviews: Sequence[Overview]) -> Table:
             str(found.workers),
             "-" if found.best_value is None else f"{found.best_value:.4f}",
             "-" if found.best_number is None else str(found.best_number),
+            "-" if found.ensemble is None else f"{found.ensemble.nested:.4f}",
             "-" if each.seconds_left is None else duration(each.seconds_left),
         )
     return table

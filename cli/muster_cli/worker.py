@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from muster.errors import MusterError, UserError
 from muster.settings import Settings
 from muster_cli.console import name_slot, progress
+from muster_cli.live import estimating
 from muster_cli.options import Db, open_database, settings_for
 from muster_cli.slots import cores, parse_slots, run_slots, share_out
 from muster_db.study import list_studies
@@ -34,6 +35,7 @@ def worker(
         ),
     ] = None,
     db: Db = None,
+    voted_after: Annotated[bool, typer.Option("--voted-after", hidden=True)] = False,
     slot: Annotated[int | None, typer.Option("--slot", hidden=True)] = None,
     report_to: Annotated[int | None, typer.Option("--report-to", hidden=True)] = None,
 ) -> None:
@@ -54,7 +56,10 @@ def worker(
             run_slots(engine, shares, study=study, device=device, settings=settings, stop=stop)
             progress.print("worker: done")
             return
-        done = _serve(engine, study, device, threads, settings=settings, stop=stop)
+        with estimating(
+            engine, study=study, settings=settings, stop=stop, is_voted_after=voted_after
+        ):
+            done = _serve(engine, study, device, threads, settings=settings, stop=stop)
     progress.print(f"worker: done ({done})")
 
 
@@ -114,10 +119,11 @@ def _serve_as_slot(
         with stop_on_signals() as stop:
             reporter.stop_when_alone(stop)
             engine = _open(settings)
-            done = _serve(
-                engine, study, device, threads,
-                settings=settings, stop=stop, slot=slot, reporter=reporter,
-            )  # fmt: skip
+            with estimating(engine, study=study, settings=settings, stop=stop):
+                done = _serve(
+                    engine, study, device, threads,
+                    settings=settings, stop=stop, slot=slot, reporter=reporter,
+                )  # fmt: skip
     except MusterError as error:
         reporter.end(str(error))
         raise typer.Exit(error.exit_code) from error

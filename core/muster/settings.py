@@ -55,6 +55,10 @@ class Settings(BaseModel):
     checkpoint_seconds: float = Field(30.0, gt=0, description="time between two checkpoints")
     max_attempts: int = Field(3, ge=1, description="attempts before a trial is told FAIL")
     keep_weights: int = Field(20, ge=1, description="best trials that keep their weights")
+    ensemble_seconds: float = Field(
+        60.0, ge=0, description="time between two estimates of the current ensemble; 0: none"
+    )
+    ensemble_rule: str = Field("majority", description="the rule of the current ensemble")
 
     @model_validator(mode="after")
     def _check_heartbeat(self) -> Settings:

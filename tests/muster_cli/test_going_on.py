@@ -143,3 +143,14 @@ def test_the_command_that_goes_on_can_be_typed_and_holds_no_password(
     assert (
         this_command() == "muster run 'my data.toml' --db 'mysql+pymysql://muster:***@host/muster'"
     )
+
+
+def test_patience_on_the_ensemble_takes_the_place_of_the_best_trials(
+    engine: Engine, study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    limits = Limits(patience=2, patience_on="ensemble")
+    now = go_on(engine, study, trials=None, limits=limits)
+    assert (now.budget, now.limits) == (24, limits)
+    assert "from now on patience of 2 trials on the ensemble" in capsys.readouterr().err
+    go_on(engine, now, trials=None, limits=limits)
+    assert "from now on" not in capsys.readouterr().err

@@ -18,6 +18,8 @@ HELP = {
         "--seed",
         "--sampler",
         "--pruner",
+        "--patience",
+        "--patience-on",
         "--data-root",
         "--db",
     ),
