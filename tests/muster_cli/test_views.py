@@ -46,8 +46,9 @@ def test_a_study_is_shown_with_its_architectures_and_workers() -> None:
     cut_off = worker(9, silent=90.0)
     shown = lines(overview(workers=(worker(0), *gone, cut_off)))
     assert shown == [
-        "study done complete pruned failed running waiting workers best best trial time left",
-        "s 2/10 2 0 0 1 0 1 0.9123 1 1 h 06 min",
+        "study done complete pruned failed running waiting workers best best trial ensemble "
+        "time left",
+        "s 2/10 2 0 0 1 0 1 0.9123 1 - 1 h 06 min",
         "",
         "architecture complete pruned failed running next waiting",
         "gru 2 0 0 0 0 0",
