@@ -20,12 +20,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from benchmarks.servers import Server, server_binary
 
 from commands import RUN, Finished, muster, write_example
-from muster_db import schema
+from databases import Emptied, sqlite_with_tables
 from muster_db.engine import connect
 
 # A shell starts what runs in the background with SIGINT ignored, and processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What a power cut would cost is not tested here, and a table made takes a tenth of the time.
+NO_SYNC = ("--loose-debug-no-sync",)
 NO_SERVER = "no mariadbd or mysqld here: install mariadb-server to run the MySQL half of the tests"
 
 
@@ -55,7 +57,7 @@ def mariadb() -> Iterator[Server]:
         pytest.skip(NO_SERVER)
     # Not below pytest's own folder: another run of pytest closes that to the server's user.
     with tempfile.TemporaryDirectory(prefix="muster-mariadb-") as folder:
-        server = Server(Path(folder))
+        server = Server(Path(folder), options=NO_SYNC)
         server.install()
         try:
             yield server
@@ -77,18 +79,41 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'muster.db'}"
 
 
+@pytest.fixture(scope="session")
+def emptied(mariadb: Server) -> Emptied:
+    """The database of the session's server that tests which bring no tables of their own share."""
+    return Emptied(mariadb, "muster_emptied")
+
+
 @pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.mariadb)])
-def database_url(request: pytest.FixtureRequest) -> str:
-    """An empty database, on each kind of server in turn."""
-    url: str = request.getfixturevalue(f"{request.param}_url")
+def kind(request: pytest.FixtureRequest) -> str:
+    """Each kind of server in turn."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def database_url(kind: str, request: pytest.FixtureRequest) -> str:
+    """An empty database without tables, on each kind of server in turn."""
+    url: str = request.getfixturevalue(f"{kind}_url")
     return url
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    """An engine on an initialised database."""
-    connected = connect(database_url)
-    schema.initialise(connected)
+def lite(tmp_path: Path) -> Iterator[Engine]:
+    """An engine on an initialised SQLite file."""
+    connected = sqlite_with_tables(tmp_path / "lite.db")
+    yield connected
+    connected.dispose()
+
+
+@pytest.fixture
+def engine(kind: str, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An engine on an initialised database without rows, on each kind of server in turn."""
+    if kind == "sqlite":
+        connected = sqlite_with_tables(request.getfixturevalue("tmp_path") / "engine.db")
+    else:
+        connected = connect(request.getfixturevalue("emptied").url())
     yield connected
     connected.dispose()
 

@@ -10,12 +10,11 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import Engine
 
+from databases import sqlite_with_tables
 from muster_db import trials
-from muster_db.engine import connect
 from muster_db.mirror import Mirror
 from muster_db.records import Proposal
 from muster_db.samplers import SAMPLERS
-from muster_db.schema import initialise
 from muster_db.study import Study
 from samples import make_study, take
 
@@ -56,8 +55,7 @@ CASES = [
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    connected = connect(f"sqlite:///{tmp_path / 'muster.db'}")
-    initialise(connected)
+    connected = sqlite_with_tables(tmp_path / "muster.db")
     yield connected
     connected.dispose()
 

@@ -10,9 +10,10 @@ from sqlalchemy import update
 from typer.testing import CliRunner, Result
 
 from commands import write_example
+from databases import sqlite_with_tables
 from muster.errors import UserError
 from muster_cli.commands import app
-from muster_db import blobs, datasets, schema, study
+from muster_db import blobs, datasets, study
 from muster_db.clock import clock
 from muster_db.engine import connect
 from muster_db.tables import blobs as blob_table
@@ -26,8 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MUSTER_DB_URL", "sqlite:///muster.db")
     monkeypatch.setenv("MUSTER_CACHE_DIR", str(tmp_path / "cache"))
-    engine = connect("sqlite:///muster.db")
-    schema.initialise(engine)
+    engine = sqlite_with_tables(tmp_path / "muster.db")
     fingerprint = datasets.store(engine, make_dataset())
     contract = make_contract(dataset_fingerprint=fingerprint)
     study.create_study(engine, name="kept", contract=contract, budget=3)

@@ -8,12 +8,11 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy import Engine
 
+from databases import sqlite_with_tables
 from muster.errors import UserError
 from muster_cli.contract import differences
 from muster_cli.going_on import find, go_on, say_if_cut, this_command
-from muster_db import schema
 from muster_db.claims import Claim, claim
-from muster_db.engine import connect
 from muster_db.limits import NO_LIMITS, Limits
 from muster_db.progress import progress
 from muster_db.study import Study, create_study, open_study
@@ -26,8 +25,7 @@ PROPOSE = proposer()
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = connect(f"sqlite:///{tmp_path / 'muster.db'}")
-    schema.initialise(made)
+    made = sqlite_with_tables(tmp_path / "muster.db")
     yield made
     made.dispose()
 

@@ -17,10 +17,9 @@ import optuna
 import pytest
 from optuna.storages import RDBStorage
 
+from databases import sqlite_with_tables
 from muster.errors import UserError
 from muster_dashboard.app import create_app, serve
-from muster_db import schema
-from muster_db.engine import connect
 from muster_db.progress import progress
 from samples import make_study, run_out, take
 
@@ -141,8 +140,7 @@ def wait_for(address: str) -> Any:
 
 def test_any_request_releases_trials_whose_lease_has_run_out(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/muster.db"
-    engine = connect(url)
-    schema.initialise(engine)
+    engine = sqlite_with_tables(tmp_path / "muster.db")
     study = make_study(engine)
     run_out(engine, take(engine, study))
     assert ask(create_app(url), "/healthz")[0].startswith("200")

@@ -9,6 +9,7 @@ import pytest
 from benchmarks.servers import PASSWORD, Server, free_port
 from sqlalchemy import Connection, Engine, event, select, text, update
 
+from databases import sqlite_with_tables
 from muster.errors import AccessDenied, MusterError, Unavailable, UserError
 from muster_db import blobs, schema
 from muster_db.engine import connect, now, transact
@@ -81,9 +82,8 @@ def test_file_that_is_no_database_is_one_message(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def sqlite(sqlite_url: str) -> Iterator[Engine]:
-    engine = connect(sqlite_url, patience_seconds=0.2)
-    schema.initialise(engine)
+def sqlite(tmp_path: Path) -> Iterator[Engine]:
+    engine = sqlite_with_tables(tmp_path / "muster.db", patience_seconds=0.2)
     yield engine
     engine.dispose()
 

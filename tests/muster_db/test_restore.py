@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 
+from databases import sqlite_with_tables
 from muster.errors import LeaseLost, UserError
-from muster_db import blobs, claims, datasets, schema, trials
+from muster_db import blobs, claims, datasets, trials
 from muster_db.artifacts import DatabaseArtifactStore
 from muster_db.backup import back_up, read_lines
 from muster_db.backup_file import CARRIED
@@ -24,10 +25,10 @@ from searches import NAME, fill, load, rows, seen, tell
 
 
 @pytest.fixture
-def other(sqlite_url: str, database_url: str, request: pytest.FixtureRequest) -> Iterator[Engine]:
+def other(kind: str, request: pytest.FixtureRequest) -> Iterator[Engine]:
     """An engine on an empty database without tables, of the kind that `engine` is not."""
-    is_lite = database_url.startswith("sqlite")
-    connected = connect(request.getfixturevalue("mariadb_url") if is_lite else sqlite_url)
+    other_url = {"sqlite": "mariadb_url", "mariadb": "sqlite_url"}[kind]
+    connected = connect(request.getfixturevalue(other_url))
     yield connected
     connected.dispose()
 
@@ -105,7 +106,6 @@ def test_restore_that_is_cut_off_leaves_nothing_and_may_be_repeated(
 ) -> None:
     fill(lite)
     back_up(lite, tmp_path / "backup.zip")
-    schema.initialise(engine)
 
     def cut(*facts: Any) -> None:
         if "muster_blob_chunks" in facts[2] and facts[2].startswith("INSERT"):
@@ -125,8 +125,7 @@ def test_restore_whose_commit_went_unanswered_knows_its_own_rows(
 ) -> None:
     fill(lite)
     back_up(lite, tmp_path / "backup.zip")
-    target = connect(f"sqlite:///{tmp_path / 'target.db'}")
-    schema.initialise(target)
+    target = sqlite_with_tables(tmp_path / "target.db")
     inserted: list[str] = []
 
     def note(*facts: Any) -> None:
@@ -146,9 +145,9 @@ def test_restore_whose_commit_went_unanswered_knows_its_own_rows(
     target.dispose()
 
 
-def test_value_that_the_server_would_change_is_refused(mariadb_url: str, tmp_path: Path) -> None:
-    lite = connect(f"sqlite:///{tmp_path / 'lite.db'}")
-    schema.initialise(lite)
+def test_value_that_the_server_would_change_is_refused(
+    lite: Engine, mariadb_url: str, tmp_path: Path
+) -> None:
     study = make_study(lite)
     tell(lite, take(lite, study), 0.5)
     load(lite, "study").set_user_attr("long", "x" * 70_000)
@@ -162,4 +161,3 @@ def test_value_that_the_server_would_change_is_refused(mariadb_url: str, tmp_pat
     lenient.dispose()
     assert rows(target) == 0
     target.dispose()
-    lite.dispose()

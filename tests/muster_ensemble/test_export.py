@@ -13,11 +13,11 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 from sqlalchemy import Engine, delete
 
+from databases import sqlite_with_tables
 from muster.data.dataset import Dataset
 from muster.errors import UserError
 from muster.selection import Choice
-from muster_db import blobs, schema, trials
-from muster_db.engine import connect
+from muster_db import blobs, trials
 from muster_db.records import Proposal
 from muster_db.study import Study
 from muster_db.tables import trial_blobs
@@ -36,9 +36,8 @@ SPACE = {
 
 
 @pytest.fixture
-def engine(sqlite_url: str) -> Iterator[Engine]:
-    connected = connect(sqlite_url)
-    schema.initialise(connected)
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    connected = sqlite_with_tables(tmp_path / "muster.db")
     yield connected
     connected.dispose()
 

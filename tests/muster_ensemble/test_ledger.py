@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from optuna.trial import TrialState
 from sqlalchemy import Engine, delete
 
+from databases import sqlite_with_tables
 from muster.errors import UserError
-from muster_db import blobs, datasets, schema, trials
-from muster_db.engine import connect
+from muster_db import blobs, datasets, trials
 from muster_db.study import Study
 from muster_db.tables import chunks
 from muster_ensemble.ledger import Truth, load_ledger, load_truth, truth_of
@@ -25,9 +25,8 @@ GOOD = np.array([[0.9, 0.1], [0.2, 0.8]] * 3)
 
 
 @pytest.fixture
-def engine(sqlite_url: str) -> Iterator[Engine]:
-    connected = connect(sqlite_url)
-    schema.initialise(connected)
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    connected = sqlite_with_tables(tmp_path / "muster.db")
     yield connected
     connected.dispose()
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 from sqlalchemy import Engine
 
+from databases import sqlite_with_tables
 from muster.data.dataset import Dataset
 from muster.data.folds import make_folds
 from muster.settings import Settings
 from muster.space import parse_space
-from muster_db import claims, datasets, schema
+from muster_db import claims, datasets
 from muster_db.claims import Claim
 from muster_db.contract import Contract
-from muster_db.engine import connect
 from muster_db.mirror import Mirror
 from muster_db.study import Study, create_study
 from muster_worker.machine import Machine
@@ -47,8 +47,7 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """An initialised SQLite database: what both servers do is tested in tests/muster_db."""
-    connected = connect(f"sqlite:///{tmp_path / 'muster.db'}", patience_seconds=1.0)
-    schema.initialise(connected)
+    connected = sqlite_with_tables(tmp_path / "muster.db", patience_seconds=1.0)
     yield connected
     connected.dispose()
 
