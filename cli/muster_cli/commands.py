@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from muster_cli import bundle, data, database, ensemble, run, serve, status, study, worker
+from muster_cli.doctor.command import doctor
 from muster_cli.root import new_app
 
 app = new_app()
@@ -13,6 +14,7 @@ app.command("ensemble")(ensemble.ensemble)
 app.command("export")(ensemble.export)
 app.command("predict")(bundle.predict)
 app.command("dashboard")(serve.dashboard)
+app.command("doctor")(doctor)
 app.add_typer(database.app, name="db")
 app.add_typer(data.app, name="data")
 app.add_typer(study.app, name="study")

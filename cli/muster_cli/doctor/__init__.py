@@ -1,0 +1,1 @@
+"""muster doctor: whether this machine and its database suit a search."""
