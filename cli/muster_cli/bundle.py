@@ -65,7 +65,7 @@ def verify(
     The figure is the vote's over the out-of-fold predictions, made anew by the fold models.
     """
     from muster_ensemble.predict import load  # noqa: PLC0415 - torch, as in worker.py
-    from muster_ensemble.verify import evidence, reproduce  # noqa: PLC0415
+    from muster_ensemble.verify import evidence, is_refitted, reproduce  # noqa: PLC0415
 
     predictor = load(bundle)
     models = sum(len(folds) for folds in predictor.members)
@@ -77,6 +77,12 @@ def verify(
     told = evidence(bundle, predictor.bundle)
     if told is None:
         results.print("not checked: the figure; bundles of before format 3 do not hold it")
+        return
+    if is_refitted(told, predictor.bundle):
+        results.print(
+            "not checked: the figure; it is that of the members' folds, and the bundle holds what "
+            "was trained on all labelled data (--refit)"
+        )
         return
     dataset = _dataset(data, data_root, db, fingerprint=told.dataset_fingerprint)
     if dataset is None:

@@ -12,15 +12,13 @@ from sqlalchemy import Engine
 
 from muster.data.dataset import Dataset
 from muster.diversity import MEMBERS, Limits
-from muster.errors import UserError
 from muster.selection import NO_LIMITS
 from muster_cli.console import print_json, progress, results
 from muster_cli.figures import figures_table, show_estimates
-from muster_cli.looking import WATCHING_PATIENCE_SECONDS, looks
 from muster_cli.options import Db, Json, StudyName, open_database, settings_for
-from muster_db import datasets, ensembles, trials
-from muster_db.progress import StudyProgress
-from muster_db.progress import progress as study_progress
+from muster_cli.refitting import RefitOption, Train, refit, trainer
+from muster_cli.waiting import wait_until_told
+from muster_db import datasets, ensembles
 from muster_db.study import Study, open_study
 from muster_db.summary import seconds_spent
 from muster_ensemble.estimate import (
@@ -32,7 +30,6 @@ from muster_ensemble.estimate import (
 from muster_ensemble.ledger import load_ledger, load_trials, load_truth, truth_of
 from muster_ensemble.live import look, snapshot_of
 
-WAIT_SECONDS = 2.0
 MAJORITY = "majority"
 
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the results; runs/NAME.")]
@@ -69,10 +66,12 @@ def vote(
     rule: str = MAJORITY,
     limits: Limits = NO_LIMITS,
     cache: Path | None = None,
+    train: Train | None = None,
 ) -> dict[str, Any]:
     """Vote the trials of a study and leave bundle, predictions, summary and report in out.
 
     Prints the table and the estimate, and returns the summary. cache: folder for what is fetched.
+    train: how the members are trained again on all labelled data; None: their fold models vote.
     Raises UserError where no completed trial can vote.
     """
     from muster_ensemble import export as exports  # noqa: PLC0415 - torch, as in worker.py
@@ -93,6 +92,8 @@ def vote(
     best = ledger.numbers[best_single(ledger)]
     found = exports.load_candidates(engine, study, {*voting, best}, trials=all_trials)
     members = [found[number] for number in voting]
+    if train is not None:
+        members = refit(engine, study, members, train=train)
     told = sum(trial.state.is_finished() for trial in all_trials)
     summary = summarise(
         dataset, found[best], members, ledger, outcome, trials=told, seconds=seconds
@@ -149,6 +150,11 @@ def ensemble(
     per_architecture: PerArchitecture = None,
     min_disagreement: MinDisagreement = 0.0,
     max_q: MaxQ = 1.0,
+    refit_members: RefitOption = False,
+    workers: Annotated[
+        int,
+        typer.Option("--workers", min=0, help="Worker processes for --refit; 0: those elsewhere."),
+    ] = 1,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Choose and estimate; write nothing.")
     ] = False,
@@ -169,7 +175,7 @@ def ensemble(
         look(engine, study, rule=settings.ensemble_rule, cache=settings.cache_dir)
         return
     if wait:
-        _wait(engine, study)
+        wait_until_told(engine, study)
     if dry_run:
         _try(engine, study, rule, limits, cache=settings.cache_dir, json_output=json_output)
         return
@@ -186,6 +192,9 @@ def ensemble(
         rule=rule,
         limits=limits,
         cache=settings.cache_dir,
+        train=trainer(engine, settings=settings, workers=workers, logs=place / "logs")
+        if refit_members
+        else None,
     )
     progress.print(f"voted in {time.monotonic() - started:.1f} s")
     if json_output:
@@ -202,24 +211,6 @@ def _try(
     show_estimates(ledger, outcome)
     if json_output:
         print_json(as_plain(ledger, outcome))
-
-
-def _wait(engine: Engine, study: Study) -> None:
-    told = -1
-    watching = engine.execution_options(muster_patience=WATCHING_PATIENCE_SECONDS)
-
-    def look() -> StudyProgress:
-        trials.reap(watching, study)
-        return study_progress(watching, study)
-
-    for now in looks(look, every_seconds=WAIT_SECONDS):
-        if now.told != told:
-            told = now.told
-            progress.print(f"{study.name}: {told}/{now.budget} trials done")
-        if now.is_finished:
-            return
-        if now.is_stopped:
-            raise UserError(f"study {study.name!r} is stopped at {told}/{now.budget} trials")
 
 
 def export(

@@ -34,6 +34,7 @@ from muster_cli.options import (
     make_database,
     settings_for,
 )
+from muster_cli.refitting import RefitOption, trainer
 from muster_db import datasets
 from muster_db.study import create_study, open_study
 from muster_db.summary import seconds_spent
@@ -75,6 +76,7 @@ def run(
     patience_on: PatienceOn = "best",
     time_limit: TimeLimit = None,
     rule: Rule = MAJORITY,
+    refit_members: RefitOption = False,
     data_root: DataRoot = None,
     db: RunDb = None,
 ) -> None:
@@ -120,7 +122,17 @@ def run(
     going_on.say_if_cut(open_study(engine, name))
     # Where this run only went on, the search took longer than the run.
     seconds = max(time.monotonic() - started, seconds_spent(engine, study))
-    vote(engine, study, data, out=out, seconds=seconds, rule=rule, cache=settings.cache_dir)
+    again = trainer(engine, settings=settings, workers=workers, logs=out / "logs" / "refit")
+    vote(
+        engine,
+        study,
+        data,
+        out=out,
+        seconds=seconds,
+        rule=rule,
+        cache=settings.cache_dir,
+        train=again if refit_members else None,
+    )
 
 
 def _in_short(data: Dataset) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -33,9 +34,11 @@ LONG_EPOCH_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class EpochReport:
-    """One finished epoch, counted from 0. score: the metric on the validation fold.
+    """One finished epoch, counted from 0.
 
-    fold_scores: of the finished folds, this one's included once fold_ended.
+    score: the metric on the validation fold, NaN in a refit, which has none. fold_scores: of the
+    finished folds, this one's included once fold_ended. kept: epochs of training behind the
+    weights that early stopping would keep now.
     """
 
     fold: int
@@ -45,16 +48,17 @@ class EpochReport:
     seconds: float
     fold_ended: bool
     fold_scores: tuple[float, ...]
+    kept: int
 
 
 @dataclass(frozen=True)
 class TrialResult:
     """What a trial leaves.
 
-    value: the metric over all out-of-fold predictions. probabilities: (len(dataset), classes),
-    out-of-fold, NaN rows outside the training part. test_probabilities: (len(test_index),
-    classes), the mean over the fold models. curves: one EpochReport each, as plain data.
-    fold_models: FoldModel bytes.
+    value: the metric over all out-of-fold predictions, NaN in a refit. probabilities:
+    (len(dataset), classes), out-of-fold, NaN rows for all that is not validated.
+    test_probabilities: (len(test_index), classes), the mean over the fold models. curves: one
+    EpochReport each, as plain data. fold_models: FoldModel bytes.
     """
 
     value: float
@@ -82,6 +86,11 @@ class Evaluation:
     folds: (len(dataset),) fold numbers, negative for what is never validated on. resume: bytes of
     checkpoint(), of the same dataset, folds, configuration and metric. Raises DamagedCheckpoint
     for bytes that are not: what this takes, epochs() takes.
+
+    refit: train one model on all sequences that have a fold instead, for so many epochs: those
+    that cross-validation found. Nothing is held out then, so that nothing is scored, early
+    stopping is off and the plateau schedule looks at the training loss; the other schedules are
+    those of the configuration, cut off there.
     """
 
     def __init__(
@@ -93,10 +102,15 @@ class Evaluation:
         metric: str,
         device: torch.device,
         resume: bytes | None = None,
+        refit: int | None = None,
     ) -> None:
         self._dataset = dataset
-        self._folds = folds
+        self._refit = refit
+        # A fold that no sequence is in leaves all of them to train on.
+        self._folds = folds if refit is None else np.where(folds >= 0, 1, -1)
+        self._last_fold = int(folds.max()) if refit is None else 0
         self._config = config
+        self._until = _trained_until(config, refit)
         self._metric = metric
         self._device = device
         # Of the running fold: its fit once an epoch is finished here; the state it was resumed
@@ -106,7 +120,9 @@ class Evaluation:
         self._ready: _Running | None = None
         self._progress = Progress.empty(len(dataset), len(dataset.schema.classes))
         if resume is not None:
-            self._progress, self._state = load_checkpoint(resume, trial=self._trial(), folds=folds)
+            self._progress, self._state = load_checkpoint(
+                resume, trial=self._trial(), folds=self._folds
+            )
             self._check_fold_models()
         if self._state is not None:
             self._ready = self._start(len(self._progress.fold_scores))
@@ -125,7 +141,7 @@ class Evaluation:
         one is finished and reported instead.
         """
         try:
-            for fold in range(len(self._progress.fold_scores), int(self._folds.max()) + 1):
+            for fold in range(len(self._progress.fold_scores), self._last_fold + 1):
                 yield from self._train_fold(fold, should_stop)
         except Interrupted:
             self._fit = None
@@ -143,7 +159,7 @@ class Evaluation:
         index = np.flatnonzero(self._folds >= 0)
         probabilities = self._progress.probabilities
         return TrialResult(
-            value=score(self._metric, self._dataset.labels[index], probabilities[index]),
+            value=self._score(index, probabilities[index]) if self._refit is None else math.nan,
             probabilities=probabilities,
             test_probabilities=self._predict_test(should_stop),
             fold_scores=tuple(self._progress.fold_scores),
@@ -154,12 +170,18 @@ class Evaluation:
 
     def _trial(self) -> dict[str, Any]:
         """What a checkpoint and the one who resumes from it must agree on."""
-        return {
+        told = {
             "config": self._config.model_dump(mode="json"),
             "metric": self._metric,
             "labels": hashlib.sha256(self._dataset.labels.tobytes()).hexdigest(),
             "folds": hashlib.sha256(self._folds.tobytes()).hexdigest(),
         }
+        return told if self._refit is None else told | {"refit": self._refit}
+
+    def _score(self, index: NDArray[np.int64], predicted: NDArray[np.float32]) -> float:
+        if not len(index):
+            return math.nan
+        return score(self._metric, self._dataset.labels[index], predicted)
 
     def _train_fold(self, fold: int, should_stop: ShouldStop) -> Iterator[EpochReport]:
         started = time.perf_counter()
@@ -168,7 +190,7 @@ class Evaluation:
         running = self._ready or self._start(fold)
         self._ready = None
         fit, preprocessor = running.fit, running.preprocessor
-        validation = self._samples(validated, preprocessor)
+        validation = self._samples(validated, preprocessor) if len(validated) else None
 
         def is_leaving() -> bool:
             can_go_back = self._fit is None or self._state is not None
@@ -177,16 +199,16 @@ class Evaluation:
         for train_loss in train(
             fit,
             running.samples,
-            config,
+            self._until,
             loss=self._loss(self._trained(fold)),
             holdout=running.holdout,
             should_stop=is_leaving,
         ):
-            predicted = predict_proba(fit.model, validation, should_stop=is_leaving).numpy()
+            predicted = self._predict(fit, validation, is_leaving)
             if not np.isfinite(predicted).all():
                 raise NonFiniteLoss(f"the predictions became NaN in epoch {fit.epoch - 1}")
-            value = score(self._metric, dataset.labels[validated], predicted)
-            fold_ended = fit.is_finished(config)
+            value = self._score(validated, predicted)
+            fold_ended = fit.is_finished(self._until)
             if fold_ended:
                 model = FoldModel(config, input_shape(dataset), preprocessor, fit.model)
                 self._progress.end_fold(validated, predicted, value, model.to_bytes())
@@ -198,15 +220,27 @@ class Evaluation:
                 seconds=time.perf_counter() - started,
                 fold_ended=fold_ended,
                 fold_scores=tuple(self._progress.fold_scores),
+                kept=fit.epoch - fit.epochs_since_best,
             )
             self._keep(report, fit)
             yield report
             started = time.perf_counter()
 
+    def _predict(
+        self, fit: Fit, validation: Samples | None, should_stop: ShouldStop
+    ) -> NDArray[np.float32]:
+        if validation is None:
+            return self._progress.probabilities[:0]
+        predicted = predict_proba(fit.model, validation, should_stop=should_stop).numpy()
+        return np.asarray(predicted, dtype=np.float32)
+
     def _keep(self, report: EpochReport, fit: Fit) -> None:
         """From here on, checkpoint() is that of this epoch's end."""
         # A list, as JSON gives it back: a resumed trial leaves the same curves.
         plain = {**asdict(report), "fold_scores": list(report.fold_scores)}
+        if self._refit is not None:
+            # JSON has no NaN.
+            plain |= {"score": None, "fold_scores": []}
         self._progress.curves.append(plain)
         self._progress.micro_batch = fit.micro_batch
         self._fit = None if report.fold_ended else fit
@@ -229,7 +263,7 @@ class Evaluation:
         fit = new_fit(model.to(self._device), samples, config)
         fit.micro_batch = self._progress.micro_batch
         if self._state is not None:
-            self._state.restore(fit, config)
+            self._state.restore(fit, self._until)
         return _Running(preprocessor, samples, holdout, fit)
 
     def _trained(self, fold: int) -> NDArray[np.int64]:
@@ -248,7 +282,8 @@ class Evaluation:
         return fold_seed(self._config.seed, fold)
 
     def _hold_out(self, trained: NDArray[np.int64], fold: int) -> NDArray[np.int64]:
-        if self._config.patience is None and self._config.schedule != "plateau":
+        is_watched = self._config.patience is not None or self._config.schedule == "plateau"
+        if self._refit is not None or not is_watched:
             return trained[:0]
         seed = self._seed(fold) % 2**32
         return hold_out(self._dataset, trained, share=self._config.holdout, seed=seed)
@@ -281,6 +316,13 @@ class Evaluation:
             for data in self._progress.fold_models
         ]
         return np.asarray(np.mean(each, axis=0), dtype=np.float32)
+
+
+def _trained_until(config: TrialConfig, refit: int | None) -> TrialConfig:
+    """What training ends by; the schedule goes by the configuration itself."""
+    if refit is None:
+        return config
+    return config.model_copy(update={"epochs": refit, "patience": None})
 
 
 def fold_seed(seed: int, fold: int) -> int:

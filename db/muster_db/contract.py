@@ -10,7 +10,17 @@ from pydantic import BaseModel, ConfigDict
 
 from muster.data.schema import Schema
 
-LATER = frozenset({"try_first", "warm_start"})
+LATER = frozenset({"try_first", "warm_start", "refits"})
+
+
+class Refit(BaseModel):
+    """A trial to train again on all labelled data: its number, value and epochs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trial: int
+    value: float
+    epochs: int
 
 
 class Contract(BaseModel):
@@ -19,7 +29,8 @@ class Contract(BaseModel):
     folds: (sequences,) fold numbers, -1 for what is never validated on. space: the search-space
     file's content. steps_per_fold: most epochs of a fold plus one, the fold mean's step.
     try_first, warm_start: what the first trials have, in this order, by parameters' names; the
-    sampler draws what is left out.
+    sampler draws what is left out. refits: of a study that trains trials of another one again,
+    the trial of each number.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +49,7 @@ class Contract(BaseModel):
     code_version: str
     try_first: tuple[dict[str, Any], ...] = ()
     warm_start: tuple[dict[str, Any], ...] = ()
+    refits: tuple[Refit, ...] = ()
 
     @property
     def first(self) -> tuple[dict[str, Any], ...]:

@@ -53,6 +53,11 @@ def evidence(path: Path, bundle: Bundle) -> Evidence | None:
         raise UserError(f"{path}: its contract cannot be read ({fault}); {MEND}") from fault
 
 
+def is_refitted(told: Evidence, bundle: Bundle) -> bool:
+    """Whether the members were trained on all labelled data: no sequence is out of their folds."""
+    return all(len(member.folds) <= max(told.folds) for member in bundle.members)
+
+
 def reproduce(path: Path, predictor: Predictor, dataset: Dataset) -> Verdict:
     """The out-of-fold figure found anew: each sequence predicted by the models not trained on it.
 

@@ -199,6 +199,7 @@ def test_end_of_a_fold_reports_its_epoch_and_the_mean_of_the_folds() -> None:
         seconds=0.0,
         fold_ended=True,
         fold_scores=(0.4, 0.8),
+        kept=4,
     )
     assert steps(report, 11) == [(14, 0.8), (21, pytest.approx(0.6))]
     assert steps(replace(report, fold_ended=False), 11) == [(14, 0.8)]

@@ -86,7 +86,12 @@ class Desk:
         workers.describe(self._engine, self.worker, equipment)
 
     def tidy(self) -> None:
-        """Drop the weights of trials that fell behind; the next round does what fails here."""
+        """Drop the weights of trials that fell behind; the next round does what fails here.
+
+        All refits are members.
+        """
+        if self.study.contract.refits:
+            return
         keep = self.context.settings.keep_weights
         try:
             blobs.keep_best_weights(self._engine, self.study, keep=keep)

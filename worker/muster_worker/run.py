@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ from muster.space import Space
 from muster.voting import halve
 from muster_db.blobs import DamagedBlob
 from muster_db.claims import Claim
+from muster_db.contract import Refit
 from muster_db.mirror import Mirror
 from muster_db.names import FOLD
 from muster_db.study import Study
@@ -67,7 +69,13 @@ class Context:
             metric=self.study.contract.metric,
             device=self.machine.device,
             resume=resume,
+            refit=None if (job := self.refit_of(claim)) is None else job.epochs,
         )
+
+    def refit_of(self, claim: Claim) -> Refit | None:
+        """What the trial refits, in a study that trains trials of another one again."""
+        refits = self.study.contract.refits
+        return refits[claim.number] if refits else None
 
 
 def run_trial(
@@ -110,8 +118,13 @@ def run_trial(
 
 
 def trial_config(space: Space, study: Study, claim: Claim) -> TrialConfig:
-    """The configuration of a claimed trial; its seed follows from the study's and its number."""
-    seed = int(np.random.SeedSequence([study.contract.seed, claim.number]).generate_state(1)[0])
+    """The configuration of a claimed trial; its seed follows from the study's and its number.
+
+    A refit has that of the trial that it trains again.
+    """
+    contract = study.contract
+    number = contract.refits[claim.number].trial if contract.refits else claim.number
+    seed = int(np.random.SeedSequence([contract.seed, number]).generate_state(1)[0])
     return space.suggest(FixedTrial(claim.params)).model_copy(update={"seed": seed})
 
 
@@ -163,6 +176,10 @@ def _train(
         if outbox.is_lost.is_set():
             raise LeaseLost(f"trial {outbox.claim.number}") from None
         return Ending("released", checkpoint=evaluation.checkpoint())
+    if (job := context.refit_of(outbox.claim)) is not None:
+        # Nothing was held out to score it by: it stands for the trial that it trains again.
+        facts = {"refit_of": job.trial, "epochs": job.epochs}
+        return Ending("complete", value=job.value, attributes=facts, parts=_parts(result))
     return Ending(
         "complete",
         value=result.value,
@@ -180,7 +197,7 @@ def _finishes(
 ) -> bool:
     """Train to the end, or until the trial is hopeless. Raises Interrupted where it has to go."""
     saved_at = time.monotonic()
-    last_fold = int(context.folds.max())
+    last_fold = 0 if context.study.contract.refits else int(context.folds.max())
     for report in evaluation.epochs(should_stop=leaving.at_batch):
         for step, value in steps(report, context.study.contract.steps_per_fold):
             outbox.report(step, value)
@@ -203,7 +220,12 @@ def _finishes(
 
 
 def steps(report: EpochReport, steps_per_fold: int) -> list[tuple[int, float]]:
-    """Optuna's intermediate steps of a report: the epoch's, and at a fold's end its mean's."""
+    """Optuna's intermediate steps of a report: the epoch's, and at a fold's end its mean's.
+
+    None where nothing was scored.
+    """
+    if math.isnan(report.score):
+        return []
     first = report.fold * steps_per_fold
     found = [(first + report.epoch, report.score)]
     if report.fold_ended:
