@@ -126,6 +126,11 @@ def load_ledger(
     gave, to spare a second look. A trial whose predictions are missing or unfit is left out and
     logged. Raises UserError where that leaves none.
     """
+    if study.contract.refits:
+        raise UserError(
+            f"study {study.name!r} trains members of another study again, so it has no votes of "
+            f"its own; run `muster ensemble {study.name.rpartition('.')[0]} --refit`"
+        )
     names = blob_names(engine, study)
     told = load_trials(engine, study) if trials is None else trials
     completed = [t for t in told if t.state == TrialState.COMPLETE and t.value is not None]

@@ -57,9 +57,12 @@ def snapshot_of(ledger: Ledger, outcome: Outcome) -> Snapshot:
 def look(engine: Engine, study: Study, *, rule: str, cache: Path) -> Snapshot | None:
     """Choose, estimate and record the ensemble of the trials told so far; a patience goes by it.
 
-    None where there is none yet: no trial is completed, or this machine has too little memory
-    left for the ledger, which is logged. Raises UserError, Unavailable.
+    None where there is none: no trial is completed yet, refits have nothing to choose by, or this
+    machine has too little memory left for the ledger, which is logged. Raises UserError,
+    Unavailable.
     """
+    if study.contract.refits:
+        return None
     revision = ensembles.revision(engine, study)
     trials = load_trials(engine, study)
     complete = sum(trial.state == TrialState.COMPLETE for trial in trials)

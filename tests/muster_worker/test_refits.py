@@ -19,7 +19,8 @@ from muster_db.progress import progress
 from muster_db.refits import Job, open_refits
 from muster_db.study import Study, list_studies, stop_study
 from muster_ensemble.export import load_candidates
-from muster_ensemble.ledger import load_trials
+from muster_ensemble.ledger import load_ledger, load_trials, load_truth
+from muster_ensemble.live import look
 from muster_ensemble.refit import epochs_of, jobs_of, refitted
 from muster_ensemble.select import Candidate
 from muster_worker.loop import work
@@ -57,6 +58,9 @@ def test_workers_that_serve_all_studies_train_the_refits(
     settings = settings.model_copy(update={"keep_weights": 1})
     work(engine, study_name=None, machine=machine, settings=settings, stop=Event())
     assert progress(engine, refits).is_finished
+    assert look(engine, refits, rule="soft", cache=settings.cache_dir) is None
+    with pytest.raises(UserError, match=r"run `muster ensemble study --refit`"):
+        load_ledger(engine, refits, load_truth(engine, refits, cache=settings.cache_dir))
     again = refitted(engine, refits, members)
     assert [each.number for each in again] == [1, 0]
     assert [list(each.weights) for each in again] == [["fold0"], ["fold0"]]
