@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from muster_cli import bundle, data, database, ensemble, run, serve, status, study, worker
+from muster_cli import (
+    bundle,
+    data,
+    database,
+    ensemble,
+    proxy,
+    run,
+    serve,
+    status,
+    study,
+    worker,
+)
 from muster_cli.doctor.command import doctor
 from muster_cli.root import new_app
 
 app = new_app()
 app.command("run")(run.run)
 app.command("worker")(worker.worker)
+app.command("proxy")(proxy.proxy)
 app.command("status")(status.status)
 app.command("ensemble")(ensemble.ensemble)
 app.command("export")(ensemble.export)

@@ -18,6 +18,8 @@ from muster.settings import Settings
 from muster_cli.options import database_url
 from muster_cli.processes import muster_command
 from muster_db import ensembles
+from muster_db.database import Database
+from muster_db.proxy.client import Remote
 from muster_db.study import Study, open_study
 from muster_ensemble.estimate import check_rule
 from muster_ensemble.live import look
@@ -41,7 +43,7 @@ NICENESS = 19
 
 @contextmanager
 def estimating(
-    engine: Engine,
+    database: Database,
     *,
     study: str | None,
     settings: Settings,
@@ -52,14 +54,15 @@ def estimating(
 
     One process at a time in the whole fleet makes an estimate, in a process of its own with one
     thread and the lowest priority. Where the block ends without a stop, the last trials are
-    looked at too, unless is_voted_after. Raises UserError for an unknown rule.
+    looked at too, unless is_voted_after. Of what a worker reaches through a proxy, the proxy takes
+    care. Raises UserError for an unknown rule.
     """
-    if not settings.ensemble_seconds:
+    if not settings.ensemble_seconds or isinstance(database, Remote):
         yield
         return
     check_rule(settings.ensemble_rule)
     over = Event()
-    thread = _start(_keep_looking, engine, study, settings, over, stop)
+    thread = _start(_keep_looking, database, study, settings, over, stop)
     try:
         yield
     finally:
@@ -68,7 +71,7 @@ def estimating(
     if is_voted_after:
         return
     # In a thread, so that a stop need not wait for it.
-    last = _start(look_last, engine, study, settings)
+    last = _start(look_last, database, study, settings)
     while last.is_alive() and not stop.wait(LOOK_SECONDS):
         pass
 

@@ -14,6 +14,8 @@ from muster.settings import Settings, load_settings
 from muster_cli.console import opened
 from muster_db import engine as engines
 from muster_db import schema, urls
+from muster_db.database import Database
+from muster_db.proxy.client import Remote, is_remote
 from muster_db.pruning import PRUNERS
 from muster_db.samplers import SAMPLERS
 
@@ -98,6 +100,17 @@ def open_database(settings: Settings) -> Engine:
         )
     schema.check(engine.execution_options(muster_patience=FIRST_SECONDS))
     return engine
+
+
+def open_for_worker(settings: Settings) -> Database:
+    """open_database, or connect to the proxy that the URL names."""
+    url = database_url(settings)
+    if not is_remote(url):
+        return open_database(settings)
+    remote = Remote(url, patience_seconds=FIRST_SECONDS)
+    opened.callback(remote.dispose)
+    schema.check(remote)
+    return remote
 
 
 def make_database(settings: Settings) -> Engine:

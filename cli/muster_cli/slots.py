@@ -7,13 +7,13 @@ import subprocess
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Engine
 
 from muster.errors import UserError
 from muster.settings import Settings, Slots
 from muster_cli.console import progress
 from muster_cli.options import database_url
 from muster_cli.processes import muster_command
+from muster_db.database import Database
 from muster_worker.children import start_child
 from muster_worker.probe import Probe
 from muster_worker.signals import StopRequest
@@ -59,7 +59,7 @@ def share_out(slots: Slots, *, threads: int | None, device: str, cores: int) -> 
 
 
 def run_slots(
-    engine: Engine,
+    engine: Database,
     shares: Shares,
     *,
     study: str | None,

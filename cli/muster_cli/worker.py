@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from sqlalchemy import Engine
 
 from muster.errors import MusterError, UserError
 from muster.settings import Settings
 from muster_cli.console import name_slot, progress
 from muster_cli.live import estimating
-from muster_cli.options import Db, open_database, settings_for
+from muster_cli.options import Db, open_for_worker, settings_for
 from muster_cli.slots import cores, parse_slots, run_slots, share_out
+from muster_db.database import Database, place_of
 from muster_db.study import list_studies
 from muster_worker.readings import Reporter
 from muster_worker.signals import StopRequest, stop_on_signals
@@ -63,19 +63,18 @@ def worker(
     progress.print(f"worker: done ({done})")
 
 
-def _open(settings: Settings) -> Engine:
-    engine = open_database(settings)
+def _open(settings: Settings) -> Database:
+    engine = open_for_worker(settings)
     if not list_studies(engine):
-        place = engine.url.render_as_string(hide_password=True)
         raise UserError(
-            f"{place}: there is no study to serve; create one with "
+            f"{place_of(engine)}: there is no study to serve; create one with "
             "`muster study create NAME --data DATASET --space SPACE.toml`"
         )
     return engine
 
 
 def _serve(
-    engine: Engine,
+    engine: Database,
     study: str | None,
     device: str,
     threads: int | None,

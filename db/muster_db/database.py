@@ -9,6 +9,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Engine
 
 from muster_db.proxy.client import Remote
+from muster_db.urls import show
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -29,6 +30,11 @@ def remotable(verb: Callable[Concatenate[Engine, P], T]) -> Callable[Concatenate
         return verb(database, *args, **named)
 
     return either
+
+
+def place_of(database: Database) -> str:
+    """Its URL for a message, without a secret."""
+    return database.place if isinstance(database, Remote) else show(database.url)
 
 
 def set_patience(database: Database, seconds: float) -> None:

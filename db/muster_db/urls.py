@@ -28,6 +28,11 @@ def parse(text: str) -> URL:
         ) from error
 
 
+def bracketed(host: str) -> str:
+    """A host as it stands before a port."""
+    return f"[{host}]" if ":" in host else host
+
+
 def show(url: URL) -> str:
     """The URL for a message: no password, neither before the host nor in the query; no TLS."""
     url = url.difference_update_query([name for name in url.query if name.startswith(TLS)])

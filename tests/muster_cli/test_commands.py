@@ -50,7 +50,7 @@ def ok_json(*arguments: str | Path) -> Any:
     [
         "status", "worker", "study list", "study show s", "study stop s", "study resume s",
         "study delete s", "data list", "data show d", "ensemble s", "export s --out b",
-        "dashboard", "db backup b.zip", "db gc",
+        "dashboard", "proxy", "db backup b.zip", "db gc",
     ],
 )  # fmt: skip
 def test_looking_for_a_database_that_is_not_there_makes_none(folder: Path, command: str) -> None:

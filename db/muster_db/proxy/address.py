@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import ipaddress
+import os
 from typing import Any, Final
 
 from muster.errors import UserError
@@ -14,6 +15,8 @@ LEAST_TOKEN_CHARACTERS: Final = 16
 
 def grpc() -> Any:
     """The module of gRPC; raises UserError where it is not installed."""
+    # Its core writes to stderr on its own, what the errors say as well.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         return importlib.import_module("grpc")
     except ModuleNotFoundError as error:

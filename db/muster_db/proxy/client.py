@@ -117,8 +117,7 @@ def _open(url: URL) -> Any:
     unknown = sorted(set(url.query) - {"ca"})
     if unknown or (url.drivername == PLAIN and url.query):
         raise UserError(f"{place}: {', '.join(unknown) or 'ca'} means nothing here; {SUPPORTED}")
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    target = f"{host}:{url.port or PORT}"
+    target = f"{urls.bracketed(url.host)}:{url.port or PORT}"
     options = list(OPTIONS)
     if is_loopback(url.host):
         # A web proxy of the environment is not for this machine's own ports.

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from optuna.storages import RDBStorage, get_storage
@@ -17,10 +16,12 @@ from sqlalchemy import Engine
 
 from muster.errors import MusterError, UserError
 from muster_db import engine as engines
+from muster_db import schema
 from muster_db.proxy.address import check_token, grpc, is_loopback
-from muster_db.proxy.client import SERVICE
+from muster_db.proxy.client import PLAIN, SECURE, SERVICE
 from muster_db.proxy.messages import codec_of, write_error
 from muster_db.proxy.verbs import by_name
+from muster_db.urls import bracketed
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,12 @@ class Door:
     @property
     def address(self) -> str:
         """Host and port, as gRPC writes them."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
+
+    @property
+    def scheme(self) -> str:
+        """How the URLs of workers begin."""
+        return PLAIN if self.certificate is None else SECURE
 
 
 @contextmanager
@@ -75,9 +81,10 @@ def serving(url: str, door: Door, *, connections: int) -> Iterator[int]:
     """Serve within the with-block, which gets the port; calls that run then end first.
 
     connections: to the database, for muster's verbs; Optuna's service has OPTUNA_CONNECTIONS
-    more. The tables must be there. Raises UserError where nothing can listen.
+    more. Raises UserError where nothing can listen, and for a database without its tables.
     """
     engine = engines.connect(url, patience_seconds=PATIENCE_SECONDS, connections=connections)
+    schema.check(engine)
     storage = RDBStorage(
         url,
         engine_kwargs={"pool_size": OPTUNA_CONNECTIONS, "max_overflow": 0},
@@ -162,13 +169,3 @@ def _guard(token: str) -> Any:
             return refusal
 
     return Guard()
-
-
-def read_file(path: Path | None, *, option: str) -> bytes | None:
-    """The content of a file that an option names. Raises UserError."""
-    if path is None:
-        return None
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{option}: {path}: {error.strerror}") from error
