@@ -82,7 +82,10 @@ class Stack:
 
     def sql(self, query: str) -> list[list[str]]:
         """Rows of a query, run by the account muster over TCP in the database's container."""
-        login = "<(printf '[client]\\npassword=%s\\n' \"$(</run/muster/muster_password)\")"
+        login = (
+            "<(printf '[client]\\npassword=%s\\n[client-mariadb]\\nssl\\n'"
+            ' "$(</run/muster/muster_password)")'
+        )
         client = f"mysql --defaults-extra-file={login} --protocol=tcp --host=127.0.0.1"
         options = "--user=muster --batch --skip-column-names"
         command = f'{client} {options} --execute="$0" muster'

@@ -12,6 +12,7 @@ from muster_cli import (
     serve,
     status,
     study,
+    team,
     worker,
 )
 from muster_cli.doctor.command import doctor
@@ -27,6 +28,9 @@ app.command("export")(ensemble.export)
 app.command("predict")(bundle.predict)
 app.command("dashboard")(serve.dashboard)
 app.command("doctor")(doctor)
+app.command("invite")(team.invite)
+app.command("members")(team.members_)
+app.command("revoke")(team.revoke)
 app.add_typer(database.app, name="db")
 app.add_typer(data.app, name="data")
 app.add_typer(study.app, name="study")

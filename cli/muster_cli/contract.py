@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from muster.errors import UserError
 from muster.metrics import METRICS
 from muster.spelling import known_names
 from muster_cli.console import progress
+from muster_cli.durations import in_words, seconds_of
 from muster_db import warm
 from muster_db.contract import Contract
 from muster_db.limits import BEST, ENSEMBLE, Limits, PatienceOn
@@ -24,8 +24,6 @@ from muster_db.walk import check_grid
 
 if TYPE_CHECKING:
     from muster.space import Space
-
-UNIT_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True)
@@ -98,10 +96,7 @@ def make_limits(
         )
     if time_limit is None:
         return Limits(patience=patience, patience_on=patience_on)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", time_limit.strip())
-    if match is None:
-        raise UserError(f"--time-limit {time_limit!r}: write a number and a unit, as in 90s or 8h")
-    return Limits(float(match[1]) * UNIT_SECONDS[match[2]], patience, patience_on)
+    return Limits(seconds_of(time_limit, option="--time-limit"), patience, patience_on)
 
 
 def limits_in_words(limits: Limits) -> str:
@@ -112,7 +107,7 @@ def limits_in_words(limits: Limits) -> str:
         on = " on the ensemble" if limits.patience_on == ENSEMBLE else ""
         words.append(f"patience of {limits.patience} trial{plural}{on}")
     if limits.seconds is not None:
-        words.append(f"time limit of {_duration(limits.seconds)}")
+        words.append(f"time limit of {in_words(limits.seconds)}")
     return " and ".join(words)
 
 
@@ -147,10 +142,3 @@ def _changed(there: Any, here: Any, path: str = "") -> list[str]:
         if there.get(key) != here.get(key)
         for name in _changed(there.get(key), here.get(key), f"{path}.{key}".removeprefix("."))
     ]
-
-
-def _duration(seconds: float) -> str:
-    """Seconds as --time-limit takes them."""
-    whole = [unit for unit, size in UNIT_SECONDS.items() if seconds % size == 0]
-    unit = whole[-1] if whole else "s"
-    return f"{seconds / UNIT_SECONDS[unit]:g}{unit}"

@@ -14,6 +14,7 @@ from muster.errors import UserError
 from muster_cli.console import progress
 from muster_cli.contract import differences, limits_in_words
 from muster_db import study as studies
+from muster_db import tokens
 from muster_db.budget import change_limits, raise_budget
 from muster_db.contract import Contract
 from muster_db.limits import NO_LIMITS, Limits
@@ -90,8 +91,8 @@ def this_command() -> str:
 
 
 def without_password(line: str) -> str:
-    """The line with *** in place of the password of a URL in it."""
-    return PASSWORD.sub(r"\1***@", line)
+    """The line with *** in place of the password of a URL, and of a join token, in it."""
+    return tokens.hide(PASSWORD.sub(r"\1***@", line))
 
 
 def _new_limits(old: Limits, new: Limits) -> str:

@@ -29,7 +29,10 @@ LIGHT = {"predict", "bundle"}
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 our fault, 2 input, 3 unavailable, 130/143."""
+    """Run the command line. Exit codes: 0 done, 1 our fault, 2 input, 3 unavailable, 130/143.
+
+    4: the database let this account in and no longer does.
+    """
     try:
         _app()()
     except MusterError as error:

@@ -8,12 +8,13 @@ from typing import Annotated, Literal
 import typer
 from sqlalchemy import Engine
 
-from muster.errors import UserError
+from muster.errors import AccessDenied, UserError
 from muster.metrics import METRICS
 from muster.settings import Settings, load_settings
 from muster_cli.console import opened
+from muster_cli.invitation import refusal, settings_at, token_of
 from muster_db import engine as engines
-from muster_db import schema, urls
+from muster_db import schema, tokens, urls
 from muster_db.database import Database
 from muster_db.proxy.client import Remote, is_remote
 from muster_db.pruning import PRUNERS
@@ -24,7 +25,12 @@ FIRST_SECONDS = 5.0
 
 Db = Annotated[
     str | None,
-    typer.Option("--db", help="The shared database's URL.  [MUSTER_DB_URL; sqlite:///muster.db]"),
+    typer.Option(
+        "--db",
+        "--join",
+        help="The shared database's URL or a join token; a file that holds one, or - for "
+        "standard input.  [MUSTER_JOIN; MUSTER_DB_URL; sqlite:///muster.db]",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script.")]
 DatasetFile = Annotated[Path, typer.Argument(help="The dataset file (TOML).")]
@@ -65,13 +71,19 @@ TimeLimit = Annotated[
 
 
 def settings_for(db: str | None) -> Settings:
-    """Settings of the environment, with --db over MUSTER_DB_URL."""
+    """Settings of the environment, with --db or --join over MUSTER_DB_URL and MUSTER_JOIN."""
     settings = load_settings()
-    return settings.model_copy(update={"db_url": db}) if db else settings
+    if not db and settings.join and "db_url" in settings.model_fields_set:
+        raise UserError("MUSTER_JOIN and MUSTER_DB_URL name a database each; unset one of them")
+    given = db or settings.join
+    return settings_at(settings, given) if given else settings
 
 
 def database_url(settings: Settings) -> str:
     """The URL with the password out of MUSTER_DB_PASSWORD_FILE where it holds none itself."""
+    if (token := token_of(settings)) is not None:
+        url = tokens.url_of(token, folder=settings.cache_dir)
+        return url.render_as_string(hide_password=False)
     url = urls.parse(settings.db_url)
     if settings.db_password_file is not None and url.password is None:
         url = url.set(password=_read_password(settings.db_password_file))
@@ -98,7 +110,12 @@ def open_database(settings: Settings) -> Engine:
             "a `muster run` lies beside its results: sqlite:///runs/NAME/muster.db), or make one "
             f"with `muster db init --db sqlite:///{file}`"
         )
-    schema.check(engine.execution_options(muster_patience=FIRST_SECONDS))
+    try:
+        schema.check(engine.execution_options(muster_patience=FIRST_SECONDS))
+    except AccessDenied as error:
+        if (token := token_of(settings)) is None:
+            raise
+        raise refusal(error, token) from error
     return engine
 
 

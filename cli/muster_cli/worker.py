@@ -9,6 +9,7 @@ import typer
 from muster.errors import MusterError, UserError
 from muster.settings import Settings
 from muster_cli.console import name_slot, progress
+from muster_cli.invitation import membership, token_of
 from muster_cli.live import estimating
 from muster_cli.options import Db, open_for_worker, settings_for
 from muster_cli.slots import cores, parse_slots, run_slots, share_out
@@ -44,6 +45,8 @@ def worker(
     Runs trials until all have ended. Ctrl-C gives the trial back for others to go on with.
     """
     settings = settings_for(db)
+    if (token := token_of(settings)) is not None:
+        study = study or token.study
     device, threads = device or settings.device, threads or settings.threads
     if slot is not None and report_to is not None:
         _serve_as_slot(slot, report_to, study, device, threads, settings=settings)
@@ -51,15 +54,16 @@ def worker(
     wanted = parse_slots(slots, settings)
     with stop_on_signals() as stop:
         engine = _open(settings)
-        if wanted != 1:
-            shares = share_out(wanted, threads=threads, device=device, cores=cores())
-            run_slots(engine, shares, study=study, device=device, settings=settings, stop=stop)
-            progress.print("worker: done")
-            return
-        with estimating(
-            engine, study=study, settings=settings, stop=stop, is_voted_after=voted_after
-        ):
-            done = _serve(engine, study, device, threads, settings=settings, stop=stop)
+        with membership(engine, settings, stop):
+            if wanted != 1:
+                shares = share_out(wanted, threads=threads, device=device, cores=cores())
+                run_slots(engine, shares, study=study, device=device, settings=settings, stop=stop)
+                progress.print("worker: done")
+                return
+            with estimating(
+                engine, study=study, settings=settings, stop=stop, is_voted_after=voted_after
+            ):
+                done = _serve(engine, study, device, threads, settings=settings, stop=stop)
     progress.print(f"worker: done ({done})")
 
 

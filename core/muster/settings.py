@@ -18,7 +18,15 @@ PREFIX = "MUSTER_"
 # A beat may be late or lost without the lease.
 BEATS_PER_LEASE = 3
 # The compose file reads these; they may stand in the same environment.
-COMPOSE_ONLY = frozenset({"MUSTER_DB_PORT", "MUSTER_DASHBOARD_PORT", "MUSTER_TRIALS"})
+COMPOSE_ONLY = frozenset(
+    {
+        "MUSTER_DB_PORT",
+        "MUSTER_DASHBOARD_PORT",
+        "MUSTER_PUBLIC",
+        "MUSTER_PUBLIC_HOST",
+        "MUSTER_TRIALS",
+    }
+)
 
 Slots = Annotated[int, Field(ge=1)] | Literal["auto"]
 
@@ -31,6 +39,12 @@ class Settings(BaseModel):
     db_url: str = Field("sqlite:///muster.db", description="the shared database")
     db_password_file: Path | None = Field(
         None, description="file that holds the password which the URL leaves out"
+    )
+    join: str | None = Field(
+        None, description="join token in the place of a URL, or a file that holds one", repr=False
+    )
+    address: str | None = Field(
+        None, description="HOST:PORT at which invited members reach the database"
     )
     data: Path | None = Field(
         None, description="folder that relative paths in dataset files start from"

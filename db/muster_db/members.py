@@ -83,7 +83,7 @@ def invite(
     seconds: how long it lasts, None for ever. Raises UserError for a name that is taken or none,
     and where the database is no server or this account may not create accounts.
     """
-    _check_server(engine)
+    check_server(engine)
     if role not in ROLES:
         raise UserError(f"role {role!r} is unknown; use {' or '.join(ROLES)}")
     if re.fullmatch(r"[a-z0-9][a-z0-9_-]{0,31}", name) is None:
@@ -118,7 +118,7 @@ def revoke(engine: Engine, name: str) -> Revoked:
     Her trials go on elsewhere from their last checkpoints, and no attempt of theirs counts as
     failed. Raises UserError for an unknown name.
     """
-    _check_server(engine)
+    check_server(engine)
     known = _named(engine, name)
     if not known:
         raise UserError(f"there is no member {name!r}; see `muster members`")
@@ -191,6 +191,15 @@ def seconds_left(engine: Engine, expires_at: datetime) -> float:
     return (expires_at - transact(engine, now, read_only=True)).total_seconds()
 
 
+def check_server(engine: Engine) -> None:
+    """Raise UserError where the database has no accounts."""
+    if engine.dialect.name == "sqlite":
+        raise UserError(
+            f"{show(engine.url)}: members need a database server with accounts, and SQLite has "
+            "none; put the search on MySQL or MariaDB (`muster db backup`, `muster db restore`)"
+        )
+
+
 def _presence(
     account: str,
     joined: Sequence[Row[Any]],
@@ -207,14 +216,6 @@ def _presence(
         working=sum(row.left_at is None for row in joined),
         running=sum(row.running for row in joined),
     )
-
-
-def _check_server(engine: Engine) -> None:
-    if engine.dialect.name == "sqlite":
-        raise UserError(
-            f"{show(engine.url)}: members need a database server with accounts, and SQLite has "
-            "none; put the search on MySQL or MariaDB (`muster db backup`, `muster db restore`)"
-        )
 
 
 def _note(

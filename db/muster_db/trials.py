@@ -12,7 +12,7 @@ from typing import Any
 from optuna.trial import TrialState
 from sqlalchemy import Connection, Engine, ScalarSelect, select, update
 
-from muster.errors import LeaseLost, UserError
+from muster.errors import LeaseLost, NotAllowed, UserError
 from muster_db import blobs as store
 from muster_db import digest, leases, records, workers
 from muster_db.claims import Claim
@@ -226,7 +226,11 @@ def reap(engine: Engine, study: StudyKey | None = None) -> int:
         dropped.extend(sha for lapse in lapses for sha in lapse.dropped)
         return sum(lapse.state is not None for lapse in lapses)
 
-    moved = transact(engine, verb)
+    try:
+        moved = transact(engine, verb)
+    except NotAllowed:
+        # Who only looks leaves it to those who work.
+        return 0
     store.tidy(engine, dropped)
     return moved
 

@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from threading import Event
 
 import pytest
 from benchmarks.servers import PASSWORD, Server, server_binary
 from sqlalchemy import Engine, make_url, text
+from typer.testing import CliRunner, Result
 
 from certificates import Authority
 from commands import wait_until
 from conftest import NO_SERVER
 from muster.errors import AccessDenied, MembershipEnded, MusterError, NotAllowed, UserError
 from muster.settings import Settings
+from muster_cli.commands import app
 from muster_db import blobs, members, schema, tokens, trials, workers
 from muster_db.engine import connect, transact
 from muster_db.members import Invited, Presence, invite, list_members, revoke
 from muster_db.mirror import Mirror
-from muster_db.study import Study
+from muster_db.study import Study, delete_study
 from muster_db.tokens import Token
 from muster_worker.loop import work
 from muster_worker.machine import find_machine
-from samples import proposer, take
+from samples import proposer, run_out, take
 from searches import tell
 
 pytestmark = pytest.mark.mariadb
@@ -113,6 +117,19 @@ def join(engine: Engine, authority: Authority, tmp_path: Path) -> Iterator[Calla
         each.dispose()
 
 
+@pytest.fixture
+def command(admin_url: str, tmp_path: Path) -> Callable[..., Result]:
+    """Runs muster in this process, as admin or with a join token."""
+
+    def call(*words: str, join: str | None = None, stdin: str | None = None) -> Result:
+        where = {"MUSTER_DB_URL": admin_url} if join is None else {"MUSTER_JOIN": join}
+        settings = {"MUSTER_CACHE_DIR": str(tmp_path), "MUSTER_PROBE_SECONDS": "0"}
+        runner = CliRunner(env={"MUSTER_DB_URL": None, "MUSTER_JOIN": None, **settings, **where})
+        return runner.invoke(app, list(words), input=stdin)
+
+    return call
+
+
 def token_of(invited: Invited, engine: Engine, pem: str) -> Token:
     return Token(
         host=engine.url.host, port=engine.url.port, database=engine.url.database,
@@ -188,7 +205,7 @@ WRITES = {
 def test_members_are_refused_whatever_their_role_does_not_need(
     engine: Engine, make_study: MakeStudy, join: Callable[..., Engine]
 ) -> None:
-    make_study(name="refused")
+    study = make_study(name="refused")
     worker = join(invited(engine, "alice"))
     viewer = join(invited(engine, "bob", role="viewer"))
     assert run(viewer, "SELECT name FROM muster_datasets") == [("tiny",)]
@@ -203,6 +220,8 @@ def test_members_are_refused_whatever_their_role_does_not_need(
     assert granted == []
     with pytest.raises(NotAllowed, match="a viewer only reads"):
         run(viewer, WRITES["tell"])
+    run_out(engine, take(engine, study, lease_seconds=0.01))
+    assert (trials.reap(viewer), trials.reap(worker)) == (0, 1)
     others = run(viewer, "SELECT DISTINCT user FROM information_schema.processlist")
     assert others == [(viewer.url.username,)]
 
@@ -290,6 +309,12 @@ def test_a_name_is_taken_until_it_is_revoked(engine: Engine) -> None:
         invited(engine, "frank")
     revoke(engine, "frank")
     invited(engine, "frank")
+    for name, role, said in (
+        ("Frank!", "worker", "small letters"),
+        ("leo", "boss", "role 'boss'"),
+    ):
+        with pytest.raises(UserError, match=said):
+            invited(engine, name, role=role)
 
 
 def test_inviting_needs_an_account_that_may(engine: Engine) -> None:
@@ -313,3 +338,61 @@ def test_a_server_that_cannot_be_trusted_is_told_with_the_mend(
         run(connect(elsewhere), "SELECT 1")
     unpinned = engine.url.set(host="localhost").update_query_dict({"ssl_check_hostname": "false"})
     assert run(connect(unpinned.render_as_string(hide_password=False)), "SELECT 1") == [(1,)]
+
+
+def test_the_printed_token_is_all_that_a_member_needs(
+    command: Callable[..., Result], make_study: MakeStudy, tmp_path: Path
+) -> None:
+    make_study(name="joined", budget=2)
+    called = command(
+        "invite", "ivan", "--study", "joined", "--expires", "8h", "--address", "127.0.0.1:1"
+    )
+    token = called.stdout.strip()
+    assert tokens.read(token).host == "127.0.0.1"
+    assert (tokens.read(token).port, tokens.read(token).study) == (1, "joined")
+    command("revoke", "ivan")
+    token = command("invite", "ivan", "--study", "joined", "--json").stdout
+    token = json.loads(token)["token"]
+    worked = command("worker", "--device", "cpu", "--threads", "1", join=token)
+    assert "worker: done (2 complete)" in worked.stderr, worked.output
+    (tmp_path / "token").write_text(f"{token}\n")
+    by_file = command("status", "joined", "--json", "--join", str(tmp_path / "token"))
+    by_stdin = command("status", "joined", "--json", "--join", "-", stdin=token)
+    assert [json.loads(each.stdout)[0]["told"] for each in (by_file, by_stdin)] == [2, 2]
+    shown = command("members", "--json")
+    (ivan,) = [
+        each
+        for each in json.loads(shown.stdout)
+        if each["state"] == "active" and each["member"]["name"] == "ivan"
+    ]
+    assert (ivan["addresses"], ivan["working"]) == (["127.0.0.1"], 0)
+    assert "ivan" in command("members").stdout
+    assert tokens.read(token).password.get_secret_value() not in shown.output + called.stderr
+
+
+def test_an_invitation_that_ran_out_says_so_by_the_databases_clock(
+    command: Callable[..., Result], engine: Engine, authority: Authority
+) -> None:
+    guest = invited(engine, "judy")
+    past = {"expires_at": datetime(2020, 1, 1)}
+    token = token_of(guest, engine, authority.pem).model_copy(update=past)
+    ended = command("worker", join=tokens.write(token))
+    assert isinstance(ended.exception, MembershipEnded)
+    assert "by the database's clock" in str(ended.exception)
+    revoke(engine, "judy")
+    refused = command("worker", join=tokens.write(token))
+    assert isinstance(refused.exception, AccessDenied)
+    assert "muster invite judy" in str(refused.exception)
+    assert guest.password not in str(refused.exception)
+
+
+def test_a_study_that_is_gone_and_one_that_never_was_are_told(
+    command: Callable[..., Result], engine: Engine, make_study: MakeStudy
+) -> None:
+    study = make_study(name="gone")
+    called = command("invite", "mallory", "--study", "nowhere")
+    assert "there is no study 'nowhere'" in str(called.exception)
+    token = command("invite", "mallory", "--study", "gone").stdout.strip()
+    delete_study(engine, study)
+    ended = command("worker", "--device", "cpu", join=token)
+    assert "there is no study 'gone'" in str(ended.exception)

@@ -24,10 +24,12 @@ def start_child(
 
     pipes: file descriptors that it inherits.
     """
+    # The URL says all that an invitation does.
+    inherited = {name: value for name, value in environment.items() if name != "MUSTER_JOIN"}
     return subprocess.Popen(
         command,
         # The URL may hold a password: it travels in the environment, never on a command line.
-        env={**environment, "MUSTER_DB_URL": url, "OMP_NUM_THREADS": str(threads)},
+        env={**inherited, "MUSTER_DB_URL": url, "OMP_NUM_THREADS": str(threads)},
         stdout=output,
         stderr=output,
         pass_fds=pipes,
