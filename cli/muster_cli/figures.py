@@ -9,11 +9,12 @@ from rich.table import Table
 from muster_cli.console import progress, results
 from muster_ensemble.estimate import SINGLE, Outcome
 from muster_ensemble.ledger import Ledger
+from muster_ensemble.standings import in_words
 
 ROWS = {
     "random_guess": "random guess",
     "best_single": "best single trial",
-    "ensemble": "{rule} vote",
+    "ensemble": "chosen: {vote}",
 }
 COLUMNS = {
     "oof_macro_f1": "OOF macro-F1",
@@ -29,7 +30,7 @@ def figures_table(summary: dict[str, Any]) -> Table:
     table = Table("", *COLUMNS.values(), box=None)
     for key, title in ROWS.items():
         values = (summary[key][column] for column in COLUMNS)
-        shown = title.format(rule=summary["rule"])
+        shown = title.format(vote=in_words(summary["rule"]))
         table.add_row(shown, *("-" if value is None else f"{value:.4f}" for value in values))
     return table
 

@@ -1,25 +1,26 @@
-"""The report's charts, as plain Plotly data; colours are roles that the page fills in.
-
-Texts are escaped here, since Plotly reads some HTML in them.
-"""
+"""The report's figures: what its charts and matrices show, as plain data and SVG."""
 
 from __future__ import annotations
 
-import html
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, f1_score
 
+from muster.confusion import decisions
+from muster.diversity import disagreement
 from muster_ensemble.select import Candidate
+from muster_ensemble.svg import Line, chart
 
-Figure = dict[str, Any]
-MOST_CELL_TEXTS = 12
-PIXELS_A_ROW = 26
+# Of more classes than a page is wide, the confusions that are most frequent.
+MOST_CLASSES = 30
+MOST_CONFUSIONS = 20
+QUANTITIES = {"score": "score on the validation fold", "train_loss": "training loss"}
 
 
 @dataclass(frozen=True)
@@ -40,168 +41,110 @@ class Part:
     decided: NDArray[np.int64]
 
 
-def curves(members: Sequence[Candidate], quantity: Literal["score", "train_loss"]) -> Figure:
+@dataclass(frozen=True)
+class Cell:
+    """A matrix's cell. share: 0 to 1, its shade. text: what stands in it; title: in full."""
+
+    share: float
+    text: str
+    title: str
+
+
+def curves(members: Sequence[Candidate], quantity: Literal["score", "train_loss"]) -> Markup:
     """A line a member: the mean over its folds, as far as all of them trained; folds thin."""
-    traces: list[Figure] = []
+    lines: list[Line] = []
     for position, member in enumerate(members):
-        folds: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)
+        folds: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
         for point in member.curves:
             folds[point["fold"]].append((point["epoch"], point[quantity]))
-        colour, name = f"series-{position % 8}", f"#{member.number} {_safe(member.architecture)}"
-        for fold, points in sorted(folds.items()):
-            traces.append(_line(points, colour, f"{name}, fold {fold}", thin=True))
+        name = f"#{member.number} {member.architecture}"
+        lines += [
+            Line(points, position, f"{name}, fold {fold}", "thin")
+            for fold, points in sorted(folds.items())
+        ]
         of_epochs = zip(*([y for _, y in points] for points in folds.values()), strict=False)
-        shown = [(epoch, float(np.mean(each))) for epoch, each in enumerate(of_epochs)]
-        traces.append(_line(shown, colour, name, thin=False))
-    titles = {"score": "score on the validation fold", "train_loss": "training loss"}
-    return {
-        "data": traces,
-        "layout": {
-            "xaxis": {"title": {"text": "epoch"}, "rangemode": "tozero"},
-            "yaxis": {"title": {"text": titles[quantity]}},
-            "legend": {"orientation": "h", "y": -0.22},
-            "height": 400,
-        },
-    }
+        shown = [(float(epoch), float(np.mean(each))) for epoch, each in enumerate(of_epochs)]
+        lines.append(Line(shown, position, name))
+    return chart(lines, x="epoch", y=QUANTITIES[quantity])
 
 
-def best_over_trials(points: Sequence[TrialPoint], *, direction: str, metric: str) -> Figure:
+def best_over_trials(points: Sequence[TrialPoint], *, direction: str, metric: str) -> Markup:
     """Every completed trial's value, and the best so far as a line."""
     done = [
-        (p.number, p.value)
+        (float(p.number), p.value)
         for p in sorted(points, key=lambda p: p.number)
         if p.value is not None and p.state == "complete"
     ]
-    numbers, values = [number for number, _ in done], [value for _, value in done]
     running = np.maximum.accumulate if direction == "maximize" else np.minimum.accumulate
-    best = running(values).tolist() if values else []
-    dots = {"type": "scatter", "mode": "markers", "name": "trial", "x": numbers, "y": values}
-    line = {"type": "scatter", "mode": "lines", "name": "best so far", "x": numbers, "y": best}
-    return {
-        "data": [
-            {**dots, "marker": {"color": "series-0", "size": 8, "opacity": 0.7}},
-            {**line, "line": {"color": "series-1", "width": 2.5, "shape": "hv"}},
-        ],
-        "layout": {
-            "xaxis": {"title": {"text": "trial"}},
-            "yaxis": {"title": {"text": _safe(metric)}},
-            "legend": {"orientation": "h", "y": -0.22},
-            "height": 360,
-        },
-    }
+    best = running([value for _, value in done]).tolist() if done else []
+    steps = [(number, value) for (number, _), value in zip(done, best, strict=True)]
+    lines = [Line(done, 0, "trial", "dots"), Line(steps, 1, "best so far", "steps")]
+    return chart(lines, x="trial", y=metric)
 
 
-def importance(values: Mapping[str, float]) -> Figure:
-    """A bar a parameter, the largest on top."""
-    ordered = sorted(values.items(), key=lambda item: item[1])
-    return {
-        "data": [
-            {
-                "type": "bar",
-                "orientation": "h",
-                "x": [value for _, value in ordered],
-                "y": [_safe(name) for name, _ in ordered],
-                "marker": {"color": "series-0"},
-                "hovertemplate": "%{y}: %{x:.1%}<extra></extra>",
-            }
-        ],
-        "layout": {
-            "xaxis": {"tickformat": ".0%", "rangemode": "tozero"},
-            "yaxis": {"type": "category", "automargin": True},
-            "height": 110 + PIXELS_A_ROW * len(ordered),
-        },
-    }
-
-
-def confusion(part: Part, classes: Sequence[str]) -> Figure:
-    """Rows are the true classes, columns the decided ones; the colour is the row's share."""
+def confusion(part: Part, classes: Sequence[str]) -> list[list[Cell]] | None:
+    """Rows are the true classes, columns the decided ones; None for more than MOST_CLASSES."""
+    if len(classes) > MOST_CLASSES:
+        return None
     counts = confusion_matrix(part.labels, part.decided, labels=np.arange(len(classes)))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    names = [_safe(name) for name in classes]
-    heat: Figure = {
-        "type": "heatmap",
-        "x": names,
-        "y": names,
-        "z": shares.tolist(),
-        "customdata": counts.tolist(),
-        "colorscale": "heat",
-        "zmin": 0,
-        "zmax": 1,
-        "xgap": 1,
-        "ygap": 1,
-        "showscale": False,
-        "hovertemplate": "true %{y}, decided %{x}: %{customdata} (%{z:.1%})<extra></extra>",
-    }
-    if len(classes) <= MOST_CELL_TEXTS:
-        heat |= {"text": counts.tolist(), "texttemplate": "%{text}"}
-    return {
-        "data": [heat],
-        "layout": {
-            "xaxis": {
-                "title": {"text": "decided"},
-                "type": "category",
-                "automargin": True,
-                "showgrid": False,
-            },
-            "yaxis": {
-                "title": {"text": "true"},
-                "type": "category",
-                "autorange": "reversed",
-                "showgrid": False,
-                "automargin": True,
-            },
-            "height": min(720, max(300, 130 + 32 * len(classes))),
-        },
-    }
+    return [
+        [
+            Cell(
+                float(shares[i, j]),
+                str(counts[i, j]) if counts[i, j] else "",
+                f"true {true}, decided {decided}: {counts[i, j]} ({shares[i, j]:.1%})",
+            )
+            for j, decided in enumerate(classes)
+        ]
+        for i, true in enumerate(classes)
+    ]
 
 
-def class_f1(parts: Sequence[Part], classes: Sequence[str]) -> Figure:
-    """F1 of each class, a bar a part."""
-    traces = []
-    for position, part in enumerate(parts):
-        values = f1_score(
-            part.labels,
-            part.decided,
-            labels=np.arange(len(classes)),
-            average=None,
-            zero_division=0,
-        )
-        traces.append(
-            {
-                "type": "bar",
-                "name": part.name,
-                "x": [_safe(name) for name in classes],
-                "y": values.tolist(),
-                "marker": {"color": f"series-{position}"},
-                "hovertemplate": "class %{x}: F1 %{y:.3f}<extra>" + part.name + "</extra>",
-            }
-        )
-    return {
-        "data": traces,
-        "layout": {
-            "barmode": "group",
-            "xaxis": {"title": {"text": "class"}, "type": "category", "automargin": True},
-            "yaxis": {"title": {"text": "F1"}, "range": [0, 1]},
-            "legend": {"orientation": "h", "y": 1.12},
-            "showlegend": True,
-            "height": 340,
-        },
-    }
+def confusions(part: Part, classes: Sequence[str]) -> list[tuple[str, str, int]]:
+    """(true class, decided one, sequences), the most frequent errors first."""
+    counts = confusion_matrix(part.labels, part.decided, labels=np.arange(len(classes)))
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:MOST_CONFUSIONS]
+    pairs = [divmod(int(each), len(classes)) for each in order]
+    return [(classes[i], classes[j], int(counts[i, j])) for i, j in pairs if counts[i, j]]
 
 
-def _line(points: Sequence[tuple[int, float]], colour: str, name: str, *, thin: bool) -> Figure:
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "name": name,
-        "x": [epoch for epoch, _ in points],
-        "y": [value for _, value in points],
-        "line": {"color": colour, "width": 1 if thin else 2.5},
-        "opacity": 0.3 if thin else 1.0,
-        "showlegend": not thin,
-        "hovertemplate": "epoch %{x}: %{y:.4f}",
-    }
+def class_f1(part: Part, classes: Sequence[str]) -> list[float]:
+    """F1 of each class."""
+    values = f1_score(
+        part.labels,
+        part.decided,
+        labels=np.arange(len(classes)),
+        average=None,
+        zero_division=0,
+    )
+    return [float(value) for value in values]
 
 
-def _safe(text: str) -> str:
-    return html.escape(text, quote=False)
+def disagreements(
+    members: Sequence[Candidate], labels: NDArray[np.int64], rows: NDArray[np.int64]
+) -> list[list[Cell]]:
+    """For each two members the share of sequences that just one of them decides rightly.
+
+    labels: (rows,) of the sequences at these positions; an own cell is the member's error.
+    """
+    correct = decisions(np.stack([member.oof[rows] for member in members])) == labels
+    found = []
+    for i, one in enumerate(members):
+        cells = []
+        for j, other in enumerate(members):
+            share = disagreement(correct[i], correct[j]) if i != j else 1 - correct[i].mean()
+            title = (
+                f"#{one.number} and #{other.number}: just one of them is right on {share:.1%}"
+                if i != j
+                else f"#{one.number} errs on {share:.1%}"
+            )
+            cells.append(Cell(float(share), f"{100 * share:.1f}", title))
+        found.append(cells)
+    return found
+
+
+def ordered(importance: Mapping[str, float]) -> list[tuple[str, float]]:
+    """The parameters, the most important first."""
+    return sorted(importance.items(), key=lambda item: -item[1])

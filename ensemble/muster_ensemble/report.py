@@ -1,37 +1,38 @@
-"""report.html: one page that needs nothing else, not even a network."""
+"""report.html: one page that needs nothing else, neither a network nor a script."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from muster.data.dataset import Dataset
 from muster.selection import Choice
 from muster.voting import decide
 from muster_ensemble import figures
-from muster_ensemble.figures import Figure, Part, TrialPoint
+from muster_ensemble.figures import Part, TrialPoint
 from muster_ensemble.files import write_file
 from muster_ensemble.select import Candidate
+from muster_ensemble.standings import Standing
 from muster_ensemble.summary import ensemble_scores, labelled_test
+from muster_ensemble.svg import COLOURS
 
-ROWS = (
-    ("random_guess", "Random guess"),
-    ("best_single", "Best single trial"),
-    ("ensemble", "{rule} vote"),
-)
-COLUMNS = {
-    "oof_macro_f1": "OOF macro-F1",
-    "oof_accuracy": "OOF accuracy",
-    "test_macro_f1": "Test macro-F1",
-    "test_accuracy": "Test accuracy",
-}
+METRICS = {"macro_f1": "macro-F1", "accuracy": "accuracy", "log_loss": "log loss"}
+# Of the range of the intervals, what is left free on either side.
+MARGIN = 0.06
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A standing's interval on the scale of all of them, in percent. point: None, none shown."""
+
+    left: float
+    width: float
+    point: float
+    test: float | None
 
 
 def write_report(
@@ -40,6 +41,7 @@ def write_report(
     study: str,
     dataset: Dataset,
     summary: Mapping[str, Any],
+    standings: Sequence[Standing],
     members: Sequence[Candidate],
     choice: Choice,
     metric: str,
@@ -48,44 +50,50 @@ def write_report(
     importance: Mapping[str, float],
     importance_reason: str | None = None,
     predict_command: str = "muster predict bundle INPUT --out predictions.csv",
+    is_refitted: bool = False,
 ) -> None:
     """Write the page whole. summary: what summarise gave. choice: how the members vote.
 
-    importance: share of each parameter, or empty with importance_reason saying why.
+    importance: share of each parameter, or empty with importance_reason saying why. is_refitted:
+    whether the members were trained again on all labelled data.
     """
-    rule = choice.rule
     parts = _parts(dataset, members, choice)
-    has_test = len(parts) > 1
-    columns = list(COLUMNS) if has_test else list(COLUMNS)[:2]
     classes = dataset.schema.classes
-    charts = {
-        "score": figures.curves(members, "score"),
-        "loss": figures.curves(members, "train_loss"),
-        "classes": figures.class_f1(parts, classes),
-        "trials": figures.best_over_trials(trials, direction=direction, metric=metric),
-    }
-    charts |= {f"confusion-{n}": figures.confusion(p, classes) for n, p in enumerate(parts)}
-    if importance:
-        charts["importance"] = figures.importance(importance)
+    train = dataset.train_index
     page = _environment().get_template("report.html.j2").render(
         study=study,
         dataset=dataset,
-        sequences={"training": len(dataset.train_index), "test": len(dataset.test_index)},
-        rows=_rows(summary, rule, columns),
-        columns=[COLUMNS[column] for column in columns],
-        has_test=has_test,
+        sequences={"training": len(train), "test": len(dataset.test_index)},
+        standings=[(each, bar) for each, bar in zip(standings, _bars(standings), strict=True)],
+        taken=next(each for each in standings if each.is_taken),
+        single=next(each for each in standings if each.estimate is not None),
+        has_test=len(parts) > 1,
         members=members,
+        weights=choice.weights,
         searched=[_searched(member) for member in members],
         settings=[_settings(member) for member in members],
-        rule=rule,
-        metric=metric,
+        rule=summary["rule"],
+        metric=METRICS.get(metric, metric),
+        is_larger_better=direction == "maximize",
         parts=parts,
+        classes=classes,
+        confusions=[figures.confusion(part, classes) for part in parts],
+        errors=[figures.confusions(part, classes) for part in parts],
+        class_f1=[figures.class_f1(part, classes) for part in parts],
+        disagreements=figures.disagreements(members, dataset.labels[train], train),
+        score_chart=figures.curves(members, "score"),
+        loss_chart=figures.curves(members, "train_loss"),
+        trials_chart=figures.best_over_trials(
+            trials, direction=direction, metric=METRICS.get(metric, metric)
+        ),
+        importance=figures.ordered(importance),
+        importance_reason=importance_reason,
         states=_count_states(trials),
         seconds=_duration(float(summary["seconds"])),
-        importance_reason=importance_reason,
         predict_command=predict_command,
-        charts=_embed(charts),
-        plotly=Markup(get_plotlyjs()),
+        is_refitted=is_refitted,
+        colours=COLOURS,
+        number=_number,
     )  # fmt: skip
     write_file(path, page.encode())
 
@@ -110,17 +118,40 @@ def _parts(dataset: Dataset, members: Sequence[Candidate], choice: Choice) -> li
     return parts
 
 
-def _rows(
-    summary: Mapping[str, Any], rule: str, columns: Sequence[str]
-) -> list[tuple[str, list[str]]]:
+def _bars(standings: Sequence[Standing]) -> list[Bar | None]:
+    """None for what has no interval. The scale is the intervals' and their test figures'."""
+    known = [each for each in standings if each.estimate is not None]
+    ends = [end for each in known if (e := each.estimate) for end in (e.low, e.high, e.nested)]
+    ends += [test for each in known if (test := _test(each)) is not None]
+    low, high = min(ends), max(ends)
+    margin = MARGIN * (high - low) or MARGIN
+    low, size = low - margin, high - low + 2 * margin
+
+    def at(value: float) -> float:
+        return round(100 * (value - low) / size, 2)
+
     return [
-        (title.format(rule=rule.capitalize()), [_number(summary[key][name]) for name in columns])
-        for key, title in ROWS
+        None
+        if (e := each.estimate) is None
+        else Bar(
+            at(e.low),
+            round(at(e.high) - at(e.low), 2),
+            at(e.nested),
+            None if (test := _test(each)) is None else at(test),
+        )
+        for each in standings
     ]
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"  # noqa: RUF001
+def _test(standing: Standing) -> float | None:
+    """The test part's figure of the study's metric, where it is one of the two."""
+    metric = None if standing.estimate is None else standing.estimate.metric
+    figures = {"macro_f1": standing.test_macro_f1, "accuracy": standing.test_accuracy}
+    return None if metric is None else figures.get(metric)
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"  # noqa: RUF001
 
 
 def _searched(member: Candidate) -> list[tuple[str, str]]:
@@ -158,18 +189,3 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def _embed(charts: Mapping[str, Figure]) -> Markup:
-    """JSON that no text in it can break out of: `<` never stands in it."""
-    text = json.dumps(_finite(charts), ensure_ascii=False, allow_nan=False)
-    return Markup(text.replace("<", "\\u003c").replace("&", "\\u0026"))
-
-
-def _finite(value: Any) -> Any:
-    """The same with None, a gap in a line, for what JSON cannot say."""
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -115,24 +115,32 @@ def labelled_test(dataset: Dataset) -> NDArray[np.bool_]:
     return is_labelled
 
 
+def of_test_part(dataset: Dataset, scores: NDArray[np.floating[Any]]) -> Figures:
+    """Of the test part, as far as it has labels. scores: (test sequences, classes)."""
+    _, labels = _labels(dataset)
+    known = scores[labelled_test(dataset)]
+    return {
+        "test_macro_f1": _of("macro_f1", labels, known),
+        "test_accuracy": _of("accuracy", labels, known),
+    }
+
+
 def _figures(
     dataset: Dataset, oof: NDArray[np.floating[Any]], test: NDArray[np.floating[Any]]
 ) -> Figures:
-    train_labels, test_labels = _labels(dataset)
-    known = test[labelled_test(dataset)]
-
-    def of(metric: str, labels: Labels, scores: NDArray[Any]) -> float | None:
-        if len(labels) == 0:
-            return None
-        hard = np.eye(scores.shape[1])[scores.argmax(axis=1)]
-        return float(score(metric, labels, hard))
-
+    labels, _ = _labels(dataset)
     return {
-        "oof_macro_f1": of("macro_f1", train_labels, oof[dataset.train_index]),
-        "oof_accuracy": of("accuracy", train_labels, oof[dataset.train_index]),
-        "test_macro_f1": of("macro_f1", test_labels, known),
-        "test_accuracy": of("accuracy", test_labels, known),
+        "oof_macro_f1": _of("macro_f1", labels, oof[dataset.train_index]),
+        "oof_accuracy": _of("accuracy", labels, oof[dataset.train_index]),
+        **of_test_part(dataset, test),
     }
+
+
+def _of(metric: str, labels: NDArray[np.int64], scores: NDArray[Any]) -> float | None:
+    if len(labels) == 0:
+        return None
+    hard = np.eye(scores.shape[1])[scores.argmax(axis=1)]
+    return float(score(metric, labels, hard))
 
 
 def _nested(estimate: Estimate) -> Figures:
