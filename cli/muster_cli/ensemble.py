@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy import Engine
@@ -29,9 +29,6 @@ from muster_ensemble.estimate import (
 )
 from muster_ensemble.ledger import load_ledger, load_trials, load_truth, truth_of
 from muster_ensemble.live import look, snapshot_of
-
-if TYPE_CHECKING:
-    from muster_ensemble.bundle import Bundle
 
 MAJORITY = "majority"
 
@@ -81,6 +78,7 @@ def vote(
     from muster_ensemble.files import write_file  # noqa: PLC0415
     from muster_ensemble.importance import parameter_importance  # noqa: PLC0415
     from muster_ensemble.report import write_report  # noqa: PLC0415
+    from muster_ensemble.results import leave_bundle  # noqa: PLC0415
     from muster_ensemble.standings import standings, voters, weigh_rules  # noqa: PLC0415
     from muster_ensemble.summary import summarise  # noqa: PLC0415
 
@@ -104,7 +102,7 @@ def vote(
     )
     figure = outcome.estimates[outcome.rule].naive
     made = exports.make_bundle(engine, study, members, choice=outcome.choice, figure=figure)
-    _write_bundle(out, made, dataset)
+    leave_bundle(out, made, dataset)
     write_file(out / "summary.json", (json.dumps(summary, indent=2) + "\n").encode())
     predict_command = f"muster predict {out / 'bundle'} INPUT --out predictions.csv"
     importance, reason = parameter_importance(all_trials, direction=study.contract.direction)
@@ -128,23 +126,6 @@ def vote(
     show_estimates(ledger, outcome)
     _say_results(out, dataset, predict_command)
     return summary
-
-
-def _write_bundle(out: Path, bundle: Bundle, dataset: Dataset) -> None:
-    """Leave the bundle, and what it predicts of the test part."""
-    from muster_ensemble.bundle import write_bundle  # noqa: PLC0415 - torch, as in worker.py
-    from muster_ensemble.predict import load, write_predictions  # noqa: PLC0415
-
-    write_bundle(out / "bundle", bundle)
-    predictions = out / "predictions.csv"
-    if not len(dataset.test_index):
-        # Those of another study that was voted here before are not this bundle's.
-        predictions.unlink(missing_ok=True)
-        return
-    # Predicted by the bundle itself, not by the stored probabilities, which are rounded.
-    scores = load(out / "bundle").predict_proba(dataset, index=dataset.test_index)
-    identifiers = [dataset.identifiers[position] for position in dataset.test_index]
-    write_predictions(predictions, dataset.schema, identifiers, scores)
 
 
 def _say_results(out: Path, dataset: Dataset, predict_command: str) -> None:
