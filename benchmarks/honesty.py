@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from muster.confidence import interval
 from muster.data.dataset import UNLABELLED, Dataset
 from muster.data.description import load_description
 from muster.data.folds import make_folds
@@ -98,17 +97,16 @@ def measure(
         architectures=tuple(names),
         probabilities=np.stack(oof),
         exportable=np.ones(len(names), dtype=bool),
-        truth=Truth(rows, dataset.labels[rows], folds[rows], groups),
+        truth=Truth(rows, dataset.labels[rows], folds[rows], groups, len(dataset.test_index)),
         metric=METRIC,
     )
-    auto = decide_and_estimate(ledger, rule=AUTO)
     labels = dataset.labels[dataset.test_index]
-    outside = None if dataset.groups is None else dataset.groups[dataset.test_index]
+    auto = decide_and_estimate(ledger, rule=AUTO)
     each = {
         rule: decide_and_estimate(ledger, rule=rule) for rule in auto.estimates if rule != AUTO
     }
     return {
-        rule: figures(outcome, np.stack(test), labels, outside)
+        rule: figures(outcome, np.stack(test), labels)
         for rule, outcome in (each | {AUTO: auto}).items()
     }
 
@@ -154,11 +152,9 @@ def figures(
     outcome: Outcome,
     test: NDArray[np.float32],
     labels: NDArray[np.int64],
-    groups: NDArray[np.int64] | None,
 ) -> dict[str, Any]:
     """Nested, naive and test figures of one rule's choice."""
     scores = outcome.choice.vote(test[list(outcome.choice.members)])
-    low, high = interval(METRIC, labels, scores, groups)
     estimate = outcome.estimate
     return {
         "rule": outcome.rule,
@@ -167,7 +163,6 @@ def figures(
         "interval": [estimate.low, estimate.high],
         "naive": estimate.naive,
         "test": score(METRIC, labels, scores),
-        "test_interval": [low, high],
     }
 
 

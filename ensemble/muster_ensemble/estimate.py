@@ -30,7 +30,8 @@ Scores = NDArray[np.float64]
 class Estimate:
     """A rule's figures, of the study's metric unless they say otherwise.
 
-    nested: on folds that chose nothing, all of them together, with its 95 % interval low to high.
+    nested: on folds that chose nothing, all of them together. low, high: where new data may score,
+    with 95 %.
     naive: of the final choice on the rows that chose it. wins, losses: rows that the rule alone,
     and the best single trial alone, decides rightly. p_value: McNemar's exact test of these two.
     """
@@ -73,7 +74,10 @@ class Outcome:
 
 
 def decide_and_estimate(
-    ledger: Ledger, *, rule: str = "majority", limits: Limits = NO_LIMITS
+    ledger: Ledger,
+    *,
+    rule: str = "majority",
+    limits: Limits = NO_LIMITS,
 ) -> Outcome:
     """Choose among the trials whose weights are there, and estimate that choice.
 
@@ -207,10 +211,15 @@ def as_plain(ledger: Ledger, outcome: Outcome) -> dict[str, Any]:
 
 
 def _estimate(
-    ledger: Ledger, rule: str, final: Choice, scores: Scores, single: Scores
+    ledger: Ledger,
+    rule: str,
+    final: Choice,
+    scores: Scores,
+    single: Scores,
 ) -> Estimate:
-    labels, metric = ledger.truth.labels, ledger.metric
-    low, high = interval(metric, labels, scores, ledger.truth.groups)
+    truth, metric = ledger.truth, ledger.metric
+    labels = truth.labels
+    low, high = interval(metric, labels, scores, truth.groups, rows=truth.others or None)
     is_right, was_right = decisions(np.stack([scores, single])) == labels
     wins, losses = int((is_right & ~was_right).sum()), int((~is_right & was_right).sum())
     return Estimate(

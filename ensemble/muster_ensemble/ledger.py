@@ -40,12 +40,14 @@ class Truth:
     """What predictions are compared with. rows: (n,) positions of the sequences in the dataset.
 
     labels, folds: (n,), both int64. groups: (n,) codes of what belongs together, or None.
+    others: how many sequences have no fold: the test part, and what has no label.
     """
 
     rows: NDArray[np.int64]
     labels: NDArray[np.int64]
     folds: NDArray[np.int64]
     groups: NDArray[np.int64] | None
+    others: int = 0
 
     @classmethod
     def of(
@@ -55,7 +57,7 @@ class Truth:
         folds = np.asarray(contract.folds, dtype=np.int64)
         rows = np.flatnonzero(folds >= 0)
         inner = None if groups is None else groups[rows]
-        return cls(rows, labels[rows], folds[rows], inner)
+        return cls(rows, labels[rows], folds[rows], inner, len(folds) - len(rows))
 
 
 @dataclass(frozen=True)
