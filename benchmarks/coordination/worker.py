@@ -23,7 +23,6 @@ from typing import Any
 from benchmarks.coordination.task import CHOICE, FLOATS, REPORTS, Clock, Pretence, value_of
 
 from muster.settings import Settings
-from muster_db.claims import Claim
 from muster_db.engine import connect
 
 
@@ -60,17 +59,12 @@ def _muster(
     url: str, study: str, trials: int, epoch_seconds: float, clock: Clock
 ) -> Callable[[], Any]:
     # Before the clock starts, on both sides alike.
-    from muster_worker import desk, loop  # noqa: PLC0415
+    from benchmarks.coordination.pretending import pretend  # noqa: PLC0415
+
+    from muster_worker import loop  # noqa: PLC0415
     from muster_worker.machine import find_machine  # noqa: PLC0415
-    from muster_worker.run import Context  # noqa: PLC0415
 
-    class Pretending(Context):
-        def evaluate(self, claim: Claim, resume: bytes | None) -> Any:
-            return Pretence(claim.params, clock, epoch_seconds)
-
-    desk.Context = Pretending  # type: ignore[misc]
-    # Plain Optuna stores a trial's value and no arrays.
-    sys.modules["muster_worker.run"]._parts = lambda result: {}  # type: ignore[attr-defined]
+    pretend(lambda claim: Pretence(claim.params, clock, epoch_seconds))
     settings = Settings(cache_dir=Path(tempfile.mkdtemp(prefix="muster-benchmark-")))
     machine = find_machine(device="cpu", threads=1)
     stop = _After(trials, clock)

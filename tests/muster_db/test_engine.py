@@ -114,7 +114,7 @@ def test_clock_is_the_databases_in_utc(engine: Engine) -> None:
 
 @pytest.mark.mariadb
 def test_a_deadlock_is_retried(mariadb_url: str) -> None:
-    engine = connect(mariadb_url)
+    engine = connect(mariadb_url, connections=2)
     schema.initialise(engine)
     ids = [make_study(engine, name=name).study_id for name in ("a", "b")]
     meet = threading.Barrier(2)
