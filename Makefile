@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench bench-training bench-coordination bench-faults bench-voting bench-predict bench-honesty up down lock clean
+.PHONY: help install run test check bench bench-training bench-coordination bench-scale bench-faults bench-voting bench-predict bench-honesty up down lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,13 +28,16 @@ check: .venv/installed  ## lint, types and the floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-training bench-faults bench-voting bench-coordination  ## every benchmark
+bench: bench-training bench-faults bench-voting bench-coordination bench-scale  ## every benchmark
 
 bench-training: .venv/installed  ## epoch times against a plain DataLoader loop
 	$(BIN)/python -m benchmarks.training
 
 bench-coordination: .venv/installed  ## what the database costs a worker, beside plain Optuna
 	$(BIN)/python -m benchmarks.coordination
+
+bench-scale: .venv/installed  ## 200 simulated workers and 10,000 trials on one server; 20 minutes
+	$(BIN)/python -m benchmarks.scale
 
 bench-faults: .venv/installed  ## kill workers, stop databases, cut networks, fill disks
 	$(BIN)/python -m benchmarks.faults

@@ -9,7 +9,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pymysql
@@ -40,6 +41,7 @@ class Server:
             raise FileNotFoundError("no mariadbd or mysqld on this machine")
         self._binary = binary
         self._folder = folder
+        self._options = options
         self._options = options
         # A server that root starts wants to run as its own user, who must reach the folder.
         self._user = "mysql" if os.getuid() == 0 else getpass.getuser()
@@ -89,6 +91,7 @@ class Server:
                     "--innodb-buffer-pool-size=32M",
                     "--innodb-flush-log-at-trx-commit=2",
                     *self._options,
+                    *self._options,
                 ],
                 stdout=log,
                 stderr=log,
@@ -122,6 +125,23 @@ class Server:
             unix_socket=str(self._folder / "socket"), user="root", password=password
         )
 
+    def counter(self, name: str) -> int:
+        """One of the server's own counters, by its name in SHOW GLOBAL STATUS."""
+        with self.connect(password="") as connection, connection.cursor() as cursor:
+            cursor.execute("SHOW GLOBAL STATUS LIKE %s", (name,))
+            row = cursor.fetchone()
+            return int(row[1]) if row else 0
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the server has taken since it started; 0 where /proc is missing."""
+        process = self._process
+        facts = None if process is None else Path(f"/proc/{process.pid}/stat")
+        if facts is None or not facts.exists():
+            return 0.0
+        # The program's name, in brackets, may hold spaces; the times of user and system follow.
+        fields = facts.read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def make_database(self, name: str) -> str:
         """Make an empty database and return its URL."""
         with self.connect(password="") as connection, connection.cursor() as cursor:
@@ -136,6 +156,18 @@ class Server:
     def url(self, name: str, *, password: str = PASSWORD) -> str:
         """The URL of a database on this server."""
         return f"mysql+pymysql://muster:{password}@127.0.0.1:{self.port}/{name}"
+
+
+@contextmanager
+def own_server(*, options: Sequence[str] = ()) -> Iterator[Server]:
+    """A server in a temporary folder, within the block."""
+    with tempfile.TemporaryDirectory(prefix="muster-benchmark-") as folder:
+        server = Server(Path(folder), options=options)
+        server.install()
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 def free_port() -> int:

@@ -8,10 +8,8 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean, median
@@ -22,7 +20,7 @@ from benchmarks.coordination.fill import fill
 from benchmarks.coordination.task import REPORTS, make_study
 from benchmarks.proxy import proxy_to
 from benchmarks.searching import measure
-from benchmarks.servers import PASSWORD, Server
+from benchmarks.servers import PASSWORD, Server, own_server
 from rich.console import Console
 from rich.table import Table
 
@@ -121,10 +119,7 @@ class Bench:
 
     def statements(self) -> int:
         """Statements that the server has been sent, by its own counter."""
-        with self._server.connect(password="") as connection, connection.cursor() as cursor:
-            cursor.execute("SHOW GLOBAL STATUS LIKE 'Questions'")
-            row = cursor.fetchone()
-            return int(row[1]) if row else 0
+        return self._server.counter("Questions")
 
 
 def _line(process: subprocess.Popen[str]) -> str:
@@ -203,18 +198,6 @@ def load(bench: Bench, *, trials: int) -> Iterator[Figure]:
     yield Figure(name, "", counts["plain"], counts["muster"], 0.1, is_ratio=True)
 
 
-@contextmanager
-def own_server() -> Iterator[Bench]:
-    """A server in a temporary folder, within the block."""
-    with tempfile.TemporaryDirectory(prefix="muster-benchmark-") as folder:
-        server = Server(Path(folder))
-        server.install()
-        try:
-            yield Bench(server)
-        finally:
-            server.stop()
-
-
 def main() -> None:
     """Measure, print the table, write the results."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -238,7 +221,8 @@ def main() -> None:
         "memory": lambda bench: memory(bench, filled=10_000 // scale),
     }
     figures: list[Figure] = []
-    with own_server() as bench:
+    with own_server() as server:
+        bench = Bench(server)
         for name, part in parts.items():
             if name.startswith(options.only):
                 figures += part(bench)

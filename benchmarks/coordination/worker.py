@@ -48,6 +48,8 @@ def main() -> None:
                 "began_at": began_at,
                 "ended_at": time.time(),
                 "grown_bytes": _resident_bytes() - before_bytes,
+                "whole_bytes": _resident_bytes(),
+                "peak_bytes": _peak_bytes(),
                 "cpu_seconds": time.process_time(),
             }
         ),
@@ -65,7 +67,10 @@ def _muster(
     from muster_worker.machine import find_machine  # noqa: PLC0415
 
     pretend(lambda claim: Pretence(claim.params, clock, epoch_seconds))
-    settings = Settings(cache_dir=Path(tempfile.mkdtemp(prefix="muster-benchmark-")))
+    # What trains nothing has no speed to try.
+    settings = Settings(
+        cache_dir=Path(tempfile.mkdtemp(prefix="muster-benchmark-")), probe_seconds=0
+    )
     machine = find_machine(device="cpu", threads=1)
     stop = _After(trials, clock)
     return lambda: loop.work(
@@ -89,6 +94,9 @@ def _plain(
     url: str, study: str, trials: int, epoch_seconds: float, clock: Clock
 ) -> Callable[[], Any]:
     import optuna  # noqa: PLC0415
+
+    # As whatever trains a network does; muster's worker has it, too.
+    import torch  # noqa: F401, PLC0415
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -128,6 +136,16 @@ def _resident_bytes() -> int:
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _peak_bytes() -> int:
+    """The most it ever was."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not ru_maxrss, which begins at what the starting process had.
+        (line,) = (each for each in status.read_text().splitlines() if each.startswith("VmHWM"))
+        return int(line.split()[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 

@@ -1,0 +1,1 @@
+"""How far one server carries: two hundred simulated workers, ten thousand trials."""
