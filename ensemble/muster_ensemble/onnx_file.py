@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -95,20 +95,12 @@ def _example(predictor: Predictor) -> tuple[Tensor, ...]:
 
 def _compare(predictor: Predictor, data: bytes, path: Path) -> float:
     """The largest difference over made sequences of several lengths."""
-    try:
-        import onnxruntime  # noqa: PLC0415 - an extra
-    except ImportError as fault:
-        raise UserError(f"{path}: {NO_ONNX}") from fault
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    run = _session(data, path)
     rng = np.random.default_rng(0)
     worst = 0.0
     for longest in CHECKED:
         values, lengths, dataset = _made(predictor, rng, longest)
-        feed = {"values": values, "lengths": lengths, "static": dataset.static}
-        known = {each.name for each in session.get_inputs()}
-        scores, each = session.run(OUTPUTS, {k: v for k, v in feed.items() if k in known})
+        scores, each = run({"values": values, "lengths": lengths, "static": dataset.static})
         index = np.arange(len(dataset), dtype=np.int64)
         expected = predictor.member_proba(dataset, index)
         worst = max(worst, float(np.abs(each - expected).max()))
@@ -122,6 +114,48 @@ def _compare(predictor: Predictor, data: bytes, path: Path) -> float:
                 "PyTorch's; predict with the bundle itself"
             )
     return worst
+
+
+def _session(data: bytes, path: Path) -> Callable[[dict[str, NDArray[Any]]], list[NDArray[Any]]]:
+    """The graph's outputs by onnxruntime, which gets those of the inputs that the graph has.
+
+    Raises UserError where it is not installed, and for whatever it says against the graph.
+    """
+    try:
+        import onnxruntime  # noqa: PLC0415 - an extra
+        from onnxruntime.capi import onnxruntime_pybind11_state as core  # noqa: PLC0415
+    except ImportError as fault:
+        raise UserError(f"{path}: {NO_ONNX}") from fault
+    # Its errors have no base of their own.
+    classes: list[type] = [each for each in vars(core).values() if isinstance(each, type)]
+    theirs = [each for each in classes if issubclass(each, Exception)]
+    errors: tuple[type[Exception], ...] = (RuntimeError, ValueError, *theirs)
+
+    @contextmanager
+    def told() -> Iterator[None]:
+        try:
+            yield
+        except errors as fault:
+            reason = (str(fault).strip().splitlines() or [type(fault).__name__])[0]
+            raise UserError(
+                f"{path}: not written: onnxruntime cannot run the graph ({reason}); predict with "
+                "the bundle itself, or take another version of onnxruntime"
+            ) from fault
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    with told():
+        session = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    known = {each.name for each in session.get_inputs()}
+
+    def run(feed: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        with told():
+            found: list[NDArray[Any]] = session.run(
+                OUTPUTS, {name: array for name, array in feed.items() if name in known}
+            )
+            return found
+
+    return run
 
 
 def _made(

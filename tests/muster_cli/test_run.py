@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import signal
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from commands import RUN, SPACE, Finished, done, finish, muster, started, wait_until, write_example
+from muster.errors import UserError
+from muster_cli.commands import app
 from muster_db import trials
 from muster_db.engine import connect
 from muster_db.progress import StudyProgress, progress
@@ -48,6 +52,31 @@ def test_run_prints_the_table_to_stdout_and_progress_to_stderr(finished: Finishe
     assert "" not in err.splitlines()
     assert "A new study created" not in err
     assert "Traceback" not in out + err
+
+
+def test_bundle_of_a_run_is_verified_with_the_dataset_in_its_database(
+    finished: Finished, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MUSTER_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("MUSTER_DB_URL", raising=False)
+    monkeypatch.chdir(finished.folder)
+    bundle = str(finished.folder / "out" / "bundle")
+    call = CliRunner().invoke
+    plain = call(app, ["bundle", "verify", bundle])
+    assert plain.exit_code == 0, plain.output
+    assert "not checked: the figure, which takes the dataset" in plain.stdout
+    verified = call(app, ["bundle", "verify", bundle, *finished.db])
+    assert verified.exit_code == 0, verified.output
+    found = re.search(r"macro_f1 (\S+) over \d+ .* made anew; (\S+) at export", verified.stdout)
+    assert found is not None, verified.stdout
+    summary = json.loads((finished.folder / "out" / "summary.json").read_text())
+    assert float(found[2]) == pytest.approx(summary["ensemble"]["oof_macro_f1"], abs=1e-4)
+    assert float(found[1]) == pytest.approx(float(found[2]), abs=0.005)
+    other = f"sqlite:///{tmp_path / 'other.db'}"
+    call(app, ["db", "init", "--db", other])
+    monkeypatch.setenv("MUSTER_CACHE_DIR", str(tmp_path / "empty"))
+    refused = call(app, ["bundle", "verify", bundle, "--db", other])
+    assert isinstance(refused.exception, UserError), refused.output
 
 
 def test_bundle_predicts_the_test_part_as_the_run_did(finished: Finished, tmp_path: Path) -> None:

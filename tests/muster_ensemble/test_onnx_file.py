@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
 import muster_ensemble
 from muster.data.readers import read_input
 from muster.errors import UserError
+from muster_ensemble import onnx_file
 from muster_ensemble.onnx_file import write_onnx
 
 DATA = Path(__file__).parents[1] / "data/bundles"
@@ -55,4 +57,29 @@ def test_without_the_extra_the_message_names_it(
     monkeypatch.setattr(builtins, "__import__", lacking)
     with pytest.raises(UserError, match=r'further packages: pip install "muster\[onnx\]"'):
         write_onnx(muster_ensemble.load(DATA / "format2"), tmp_path / "ensemble.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("where", ["opening", "running"])
+def test_what_onnxruntime_says_against_a_graph_is_one_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    content = b"no graph"
+    if where == "running":
+        # A graph that opens, and has none of the outputs that are asked for.
+        float32, shape = onnx.TensorProto.FLOAT, ["n", "t", 2]
+        given = onnx.helper.make_tensor_value_info("values", float32, shape)
+        same = onnx.helper.make_tensor_value_info("same", float32, shape)
+        node = onnx.helper.make_node("Identity", ["values"], ["same"])
+        graph = onnx.helper.make_graph([node], "g", [given], [same])
+        model = onnx.helper.make_model(
+            graph, ir_version=8, opset_imports=[onnx.helper.make_opsetid("", 17)]
+        )
+        content = model.SerializeToString()
+    monkeypatch.setattr(onnx_file, "_export", lambda *given: content)
+    with pytest.raises(
+        UserError, match=r"e\.onnx: not written: onnxruntime cannot run the graph \(.+\); predict"
+    ) as told:
+        write_onnx(muster_ensemble.load(DATA / "format2", device="cpu"), tmp_path / "e.onnx")
+    assert "\n" not in str(told.value)
     assert not list(tmp_path.iterdir())
