@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from array import array
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,7 +30,8 @@ NO_TIME: Final = datetime(1970, 1, 1)
 class Row:
     """One trial. values: Optuna's internal numbers of the parameters that distributions name.
 
-    state: what is not finished is RUNNING. reports: step to value.
+    state: what is not finished is RUNNING. reports: step to value. is_ahead: claimed to be begun
+    later, so that its configuration may change yet.
     """
 
     number: int
@@ -40,6 +41,16 @@ class Row:
     value: float | None
     reports: Mapping[int, float]
     params_hash: str
+    is_ahead: bool = False
+
+
+@dataclass(frozen=True)
+class End:
+    """How a trial ended, to those who draw. last_report: its last step and the value there."""
+
+    state: TrialState
+    value: float | None
+    last_report: tuple[int, float] | None = None
 
 
 class History:
@@ -61,7 +72,9 @@ class History:
         self._known_shapes: dict[Shape, int] = {}
         self._same_shapes: dict[tuple[tuple[str, int], ...], tuple[int, Shape]] = {}
         self._first_finished: dict[int, int] = {}
-        self._hashes: set[bytes] = set()
+        self._ahead = np.zeros(FIRST_ROWS, dtype=np.bool_)
+        self._hashes: list[bytes] = []
+        self._known: Counter[bytes] = Counter()
         self._reporters: defaultdict[int, array[int]] = defaultdict(lambda: array("l"))
         self._reports: defaultdict[int, array[float]] = defaultdict(lambda: array("d"))
 
@@ -84,6 +97,11 @@ class History:
         return self._values[: self._size]
 
     @property
+    def ahead(self) -> NDArray[np.int64]:
+        """Numbers of the trials that were claimed to be begun later."""
+        return np.flatnonzero(self._ahead[: self._size])
+
+    @property
     def last_reports(self) -> tuple[NDArray[np.int64], Floats]:
         """The last step of each finished trial, -1 for none, and its value there."""
         return self._last_steps[: self._size], self._last_reports[: self._size]
@@ -101,7 +119,7 @@ class History:
 
     def is_known(self, params_hash: str) -> bool:
         """Whether a trial has this configuration."""
-        return bytes.fromhex(params_hash) in self._hashes
+        return self._known[bytes.fromhex(params_hash)] > 0
 
     def reports_at(self, step: int) -> tuple[NDArray[np.int64], Floats]:
         """Numbers of the complete and pruned trials that reached a step, and their values."""
@@ -114,10 +132,12 @@ class History:
         number = row.number
         if number > self._size:
             raise IndexError(f"trial {number} comes before trial {self._size}")
-        self._hashes.add(bytes.fromhex(row.params_hash))
         if number == self._size:
             self._grow()
             self._size += 1
+            self._hashes.append(b"")
+        self._put_hash(number, bytes.fromhex(row.params_hash))
+        self._ahead[number] = row.is_ahead
         was_finished = TrialState(int(self._states[number])).is_finished()
         self._finished += row.state.is_finished() - was_finished
         self._states[number] = int(row.state)
@@ -138,13 +158,25 @@ class History:
     def snapshot(self) -> History:
         """The history as it is now, which later rows leave alone; only samplers may read it."""
         found = copy.copy(self)
-        for name in ("_states", "_values", "_last_steps", "_last_reports", "_shapes"):
+        for name in ("_states", "_values", "_last_steps", "_last_reports", "_shapes", "_known"):
             setattr(found, name, getattr(self, name).copy())
         found._columns = {name: column.copy() for name, column in self._columns.items()}
         found._known_shapes = dict(self._known_shapes)
         found._first_finished = dict(self._first_finished)
-        found._hashes = set(self._hashes)
         return found
+
+    def finish(self, number: int, end: End) -> None:
+        """Let those who draw from this snapshot see a running trial as it ended."""
+        self._states[number] = int(end.state)
+        self._values[number] = np.nan if end.value is None else end.value
+        if end.last_report is not None:
+            self._last_steps[number], self._last_reports[number] = end.last_report
+        shape = int(self._shapes[number])
+        self._first_finished[shape] = min(number, self._first_finished.get(shape, number))
+
+    def pass_over(self, numbers: Sequence[int] | NDArray[np.int64]) -> None:
+        """Let those who draw from this snapshot see nothing of these but their configurations."""
+        self._states[numbers] = int(TrialState.FAIL)
 
     def freeze(self) -> list[FrozenTrial]:
         """The trials as Optuna's own samplers want them, made anew.
@@ -164,6 +196,13 @@ class History:
             self._same_shapes[key] = found = (shape, distributions)
         return found[0]
 
+    def _put_hash(self, number: int, new: bytes) -> None:
+        """A configuration that a trial has no more is free to be tried."""
+        if old := self._hashes[number]:
+            self._known[old] -= 1
+        self._known[new] += 1
+        self._hashes[number] = new
+
     def _put_reports(self, number: int, reports: Mapping[int, float]) -> None:
         for step, value in reports.items():
             self._reporters[step].append(number)
@@ -177,6 +216,7 @@ class History:
             return
         self._states = np.concatenate([self._states, np.zeros_like(self._states)])
         self._shapes = np.concatenate([self._shapes, np.zeros_like(self._shapes)])
+        self._ahead = np.concatenate([self._ahead, np.zeros_like(self._ahead)])
         self._values = _doubled(self._values)
         self._last_reports = _doubled(self._last_reports)
         self._last_steps = np.concatenate([self._last_steps, np.full_like(self._last_steps, -1)])

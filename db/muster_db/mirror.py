@@ -13,12 +13,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from muster_db import digest
 from muster_db.database import Database
-from muster_db.history import History, Row
+from muster_db.history import End, History, Row
 from muster_db.local import NAME, STUDY_ID, LocalStorage
 from muster_db.news import Change, read_news
 from muster_db.pruning import PRUNERS, Report, Standing
 from muster_db.records import Proposal
-from muster_db.samplers import SAMPLERS, Draw, grid, random
+from muster_db.samplers import SAMPLERS, Draw, grid, is_drawn_late, random
 from muster_db.study import Study
 from muster_db.walk import Walk
 
@@ -38,6 +38,7 @@ class Mirror:
         self._engine = engine
         self._study = study
         self._history = History()
+        self._ended: dict[int, End] = {}
         self._walk: Walk | None = None
         self._revision = 0
         # name to (name, distribution): one name has one distribution for good
@@ -62,6 +63,8 @@ class Mirror:
             with self._lock:
                 for row in changed:
                     self._history.put(row)
+                    if row.state.is_finished():
+                        self._ended.pop(row.number, None)
                 self._revision = news.revision
 
     @property
@@ -90,28 +93,72 @@ class Mirror:
                 )
             )
 
-    def propose(
+    def end(self, number: int, end: End | None) -> None:
+        """Let draws know how a trial ended here, until the database says so; None: it did not."""
+        with self._lock:
+            if end is None:
+                self._ended.pop(number, None)
+            else:
+                self._ended[number] = end
+
+    def propose(self, suggest: Callable[[Any], Any], *, worker_ordinal: int) -> Proposal:
+        """Draw the next configuration from fresh news; suggest asks a trial for its parameters.
+
+        The first trials have the contract's first configurations. A draw follows from the study's
+        seed, the trial's number, the worker's ordinal and the trials known. No configuration comes
+        twice while another is found. Raises Unavailable.
+        """
+        self.refresh()
+        history = self._look()
+        return self._draw(suggest, history, number=len(history), worker_ordinal=worker_ordinal)
+
+    def redraw(
         self,
         suggest: Callable[[Any], Any],
         *,
         worker_ordinal: int,
-        number: int | None = None,
-    ) -> Proposal:
-        """Draw the next configuration from fresh news; suggest asks a trial for its parameters.
+        number: int,
+        params: Mapping[str, Any],
+    ) -> Proposal | None:
+        """Draw again for a trial that has these parameters and has not begun, without a refresh.
 
-        number: of the trial that it is for, where that has been claimed; else the next one's.
-        The first trials have the contract's first configurations. A draw follows from the study's
-        seed, the next number, the worker's ordinal and the trials known. No configuration comes
-        twice while another is found. Raises Unavailable.
+        None where nothing better comes than what it has.
         """
-        self.refresh()
+        history = self._look()
+        # Its own old configuration is not what to keep away from.
+        history.pass_over([each for each in (number,) if each < len(history)])
+        own = Proposal(dict(params), {}).hash
+        proposal = self._draw(
+            suggest, history, number=number, worker_ordinal=worker_ordinal, own=own
+        )
+        return None if proposal.is_repeat or proposal.hash == own else proposal
+
+    def _look(self) -> History:
+        """What draws may know by now; a draw may take a second, and nobody must wait for it."""
+        with self._lock:
+            history = self._history.snapshot()
+            ended = dict(self._ended)
+        # They will be drawn from later news than these, when they begin.
+        sampler = self._study.contract.sampler
+        history.pass_over([each for each in history.ahead if is_drawn_late(sampler, int(each))])
+        for number, end in ended.items():
+            if number < len(history):
+                history.finish(number, end)
+        return history
+
+    def _draw(
+        self,
+        suggest: Callable[[Any], Any],
+        history: History,
+        *,
+        number: int,
+        worker_ordinal: int,
+        own: str = "",
+    ) -> Proposal:
+        """own: the hash of the configuration that may come again."""
         contract = self._study.contract
         makers = [SAMPLERS[contract.sampler]] * SAMPLER_DRAWS
         makers += [random] * RANDOM_DRAWS + [grid]
-        # A draw may take a second, and whoever trains must not wait for it.
-        with self._lock:
-            history = self._history.snapshot()
-        number = len(history) if number is None else number
         given = contract.first[number] if number < len(contract.first) else {}
         proposal: Proposal | None = None
         with self._drawing:
@@ -131,7 +178,7 @@ class Mirror:
                 storage = LocalStorage(contract.direction, history)
                 drawn = _draw(suggest, storage, maker(draw), given)
                 proposal = replace(drawn, only_for=number if given else None)
-                if not history.is_known(proposal.hash):
+                if proposal.hash == own or not history.is_known(proposal.hash):
                     return proposal
         if proposal is None:
             raise RuntimeError("no sampler was asked")
@@ -148,6 +195,7 @@ class Mirror:
             value=outcome.value,
             reports=outcome.reports,
             params_hash=change.params_hash,
+            is_ahead=change.is_ahead,
         )
 
 

@@ -12,7 +12,7 @@ from muster_db import digest, records
 from muster_db.database import remotable
 from muster_db.distributions import Distribution
 from muster_db.engine import transact
-from muster_db.leases import TOLD
+from muster_db.leases import RESERVED, TOLD
 from muster_db.study import StudyKey
 from muster_db.tables import optuna_trials, trials
 
@@ -23,13 +23,15 @@ BATCH = 500
 class Change:
     """A trial as it is by now. params: names and Optuna's internal numbers, in their order.
 
-    outcome: as digest.of_outcome writes it, None where the trial is not told.
+    outcome: as digest.of_outcome writes it, None where the trial is not told. is_ahead: claimed
+    to be begun later.
     """
 
     number: int
     params_hash: str
     params: list[tuple[str, float]]
     outcome: str | None
+    is_ahead: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def _has_digest(row: Any) -> bool:
 
 
 def _change(row: Any) -> Change:
-    return Change(row.number, row.params_hash, digest.read_params(row.params), row.outcome)
+    params = digest.read_params(row.params)
+    return Change(row.number, row.params_hash, params, row.outcome, row.state == RESERVED)
 
 
 def _read_whole(connection: Connection, rows: Sequence[Any]) -> dict[int, Change]:
@@ -121,6 +124,7 @@ def _read_whole(connection: Connection, rows: Sequence[Any]) -> dict[int, Change
             row.params_hash,
             [(name, value) for name, value, _ in params[row.trial_id]],
             outcomes.get(row.trial_id),
+            row.state == RESERVED,
         )
         for row in rows
     }

@@ -120,3 +120,11 @@ SAMPLERS: Final[dict[str, Callable[[Draw], BaseSampler]]] = {
 }
 # Those whose draws depend on how other trials ended.
 ADAPTIVE: Final = frozenset({"tpe", "cmaes", "gp"})
+# Of these, how many trials are drawn as they begin, though they were claimed before: up to there
+# a draw takes milliseconds, and among so many the trial that ended last counts for little.
+LATE: Final = {"tpe": 5_000, "cmaes": 1_000}
+
+
+def is_drawn_late(sampler: str, number: int) -> bool:
+    """Whether the trial of that number is drawn as it begins; so it follows from the seed."""
+    return number < LATE.get(sampler, 0)

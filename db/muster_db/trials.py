@@ -86,10 +86,11 @@ def begin(engine: Engine, held: Claim, *, redrawn: Proposal | None = None) -> No
             return
         records.begin(connection, held.trial_id)
         if redrawn is not None:
-            if _is_elsewhere(connection, held, redrawn):
-                raise LeaseLost(f"trial {held.number}: another worker has its configuration")
             records.replace_params(connection, held.trial_id, redrawn)
-            leases.mark_changed(connection, held.study_id, held.trial_id)
+        leases.mark_changed(connection, held.study_id, held.trial_id)
+        # The study's row is locked from here to the commit: nobody else begins the same meanwhile.
+        if redrawn is not None and _is_elsewhere(connection, held, redrawn):
+            raise LeaseLost(f"trial {held.number}: another worker has its configuration")
 
     transact(engine, verb)
 

@@ -55,6 +55,7 @@ class Walk:
         self.suggest = suggest
         self._combinations: Iterator[Proposal] | None = None
         self._next: Proposal | None = None
+        self._passed: list[str] = []
 
     @cached_property
     def parameters(self) -> dict[str, BaseDistribution]:
@@ -98,10 +99,15 @@ class Walk:
         """The first combination whose hash is not known; None where all are, or it is endless."""
         if self.endless:
             return None
+        for place, passed in enumerate(self._passed):
+            # It was claimed ahead then, and another one was drawn before it began.
+            if not is_known(passed):
+                return next(islice(self.combinations(), place, None))
         if self._combinations is None:
             self._combinations = self.combinations()
             self._next = next(self._combinations, None)
         while self._next is not None and is_known(self._next.hash):
+            self._passed.append(self._next.hash)
             self._next = next(self._combinations, None)
         return self._next
 

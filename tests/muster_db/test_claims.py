@@ -5,8 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from optuna.trial import TrialState
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
+from commands import wait_until
 from muster.errors import LeaseLost
 from muster_db import schema, trials
 from muster_db.budget import extend_budget
@@ -15,6 +16,7 @@ from muster_db.engine import connect
 from muster_db.mirror import Mirror
 from muster_db.progress import StudyProgress, progress
 from muster_db.study import Study, resume_study, stop_study
+from muster_db.tables import studies
 from samples import make_study, proposer, run_out, take
 from searches import load, tell
 
@@ -238,6 +240,32 @@ def test_configuration_that_another_worker_has_is_not_begun(engine: Engine) -> N
     assert load(engine, "study").trials[0].params == held.params
     trials.release(engine, held)
     assert take(engine, study, worker_id=3).number == 0
+
+
+@pytest.mark.mariadb
+def test_two_that_begin_the_same_configuration_at_once_do_not_both_have_it(
+    mariadb_url: str,
+) -> None:
+    engine = connect(mariadb_url)
+    schema.initialise(engine)
+    study = make_study(engine, budget=2)
+    held = [take(engine, study, worker_id=worker, ahead=True) for worker in range(2)]
+    redrawn = proposer(9)()
+    owns = [connect(mariadb_url) for _ in held]
+    locked = select(studies).where(studies.c.study_id == study.study_id).with_for_update()
+    waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'Updating'"
+    with ThreadPoolExecutor(2) as pool:
+        with engine.begin() as connection:
+            connection.execute(locked)
+            begun = [
+                pool.submit(trials.begin, own, claim, redrawn=redrawn)
+                for own, claim in zip(owns, held, strict=True)
+            ]
+            wait_until(lambda: connection.exec_driver_sql(waiting).scalar() == 2)
+        errors = [each.exception() for each in begun]
+    for each in (engine, *owns):
+        each.dispose()
+    assert [type(error) for error in errors if error] == [LeaseLost]
 
 
 @pytest.mark.parametrize("way", ["given back", "run out"])

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from muster_db.history import History, Row
+from muster_db.history import End, History, Row
 
 SHARED = FloatDistribution(0.0, 1.0)
 KIND = CategoricalDistribution(("a", "b"))
@@ -86,3 +88,49 @@ def test_trial_that_was_drawn_anew_has_none_of_the_values_of_before() -> None:
     assert history.column("x").tolist() == [0.3]
     assert np.isnan(history.column("y")).all()
     assert history.finished == 1
+
+
+def test_configuration_that_a_trial_has_no_more_is_free_again() -> None:
+    history = History()
+    params = {"x": (0.1, SHARED)}
+    history.put(row(0, params, state=TrialState.RUNNING, value=None))
+    history.put(row(1, params, state=TrialState.RUNNING, value=None))
+    first, second = (row(number, params).params_hash for number in range(2))
+    history.put(replace(row(0, params), params_hash=second))
+    snapshot = history.snapshot()
+    history.put(replace(row(0, params), params_hash="c" * 64))
+    assert [history.is_known(each) for each in (first, second)] == [False, True]
+    history.put(replace(row(1, params), params_hash="d" * 64))
+    assert not history.is_known(second)
+    assert snapshot.is_known(second)
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED])
+def test_snapshot_shows_an_end_as_a_row_would_and_leaves_the_history_alone(
+    state: TrialState,
+) -> None:
+    history, told = History(), History()
+    value = 2.0 if state == TrialState.COMPLETE else None
+    for number, each in enumerate(({"y": (0.2, KIND)}, {"x": (0.1, SHARED)})):
+        history.put(row(number, each, state=TrialState.RUNNING, value=None))
+        told.put(row(number, each, state=TrialState.RUNNING, value=None))
+    told.put(row(1, {"x": (0.1, SHARED)}, state=state, value=value, reports={0: 0.5, 4: 0.25}))
+    seen = history.snapshot()
+    seen.finish(1, End(state, value, (4, 0.25)))
+    assert repr(seen.freeze()) == repr(told.freeze())
+    assert seen.distributions() == told.distributions() != []
+    assert history.states.tolist() == [TrialState.RUNNING] * 2
+    assert history.distributions() == []
+
+
+def test_trial_claimed_ahead_is_told_apart_until_it_begins() -> None:
+    history = History()
+    for number in range(2):
+        waiting = row(number, {"x": (0.1, SHARED)}, state=TrialState.RUNNING, value=None)
+        history.put(replace(waiting, is_ahead=True))
+    history.put(replace(waiting, is_ahead=False))
+    assert history.ahead.tolist() == [0]
+    seen = history.snapshot()
+    seen.pass_over(seen.ahead)
+    assert seen.states.tolist() == [TrialState.FAIL, TrialState.RUNNING]
+    assert seen.is_known(row(0, {}).params_hash)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from threading import Event
 from typing import Any
 
@@ -11,11 +12,14 @@ from sqlalchemy import Engine, event
 
 from muster_db import claims, trials
 from muster_db.engine import connect
+from muster_db.history import End
 from muster_db.mirror import Mirror
-from muster_db.samplers import SAMPLERS
+from muster_db.records import Proposal
+from muster_db.samplers import LATE, SAMPLERS
 from muster_db.schema import initialise
 from muster_db.study import Study
 from samples import make_study, take
+from searches import tell
 
 
 def suggest(trial: Trial) -> float:
@@ -108,6 +112,98 @@ def test_no_configuration_comes_twice_while_another_is_left(engine: Engine, samp
     ]
     assert len(set(seen[:6])) == 6
     assert len(seen) == 8
+
+
+@pytest.mark.parametrize(
+    ("sampler", "state"),
+    [*((name, TrialState.COMPLETE) for name in LATE), ("tpe", TrialState.PRUNED)],
+)
+def test_draw_knows_an_end_here_as_if_the_database_had_told_of_it(
+    lite: Engine, sampler: str, state: TrialState
+) -> None:
+    study = make_study(lite, budget=20, sampler=sampler)
+    mirror = Mirror(lite, study)
+
+    def propose() -> Proposal:
+        return mirror.propose(suggest, worker_ordinal=0)
+
+    def end(claim: claims.Claim, value: float) -> End:
+        reports = [(0, 1.0), (3, value)]
+        told = value if state == TrialState.COMPLETE else None
+        tell(lite, claim, told, state=state, reports=reports)
+        return End(state, told, reports[-1])
+
+    for number in range(12):
+        end(take(lite, study, propose=propose), number / 7)
+    ended = take(lite, study, propose=propose)
+    ahead = take(lite, study, propose=propose, ahead=True)
+
+    def redraw() -> Proposal | None:
+        return mirror.redraw(suggest, worker_ordinal=0, number=ahead.number, params=ahead.params)
+
+    unaware = redraw()
+    how = end(ended, 9.0)
+    mirror.end(ended.number, how)
+    aware = redraw()
+    assert aware != unaware
+    mirror.end(ended.number, None)
+    assert redraw() == unaware
+    mirror.end(ended.number, how)
+    mirror.refresh()
+    assert not mirror._ended
+    assert redraw() == aware
+
+
+def test_trials_claimed_ahead_keep_nobody_away_until_they_begin(lite: Engine) -> None:
+    study = make_study(lite, budget=30)
+    mirror = Mirror(lite, study)
+    propose = partial(mirror.propose, suggest, worker_ordinal=0)
+    for number in range(12):
+        tell(lite, take(lite, study, propose=propose), number / 7)
+    ours = take(lite, study, propose=propose, ahead=True)
+
+    def redraw() -> Proposal | None:
+        mirror.refresh()
+        return mirror.redraw(suggest, worker_ordinal=0, number=ours.number, params=ours.params)
+
+    before = redraw()
+    others = [take(lite, study, worker_id=2, propose=propose, ahead=True) for _ in range(8)]
+    assert redraw() == before
+    for other in others:
+        trials.begin(lite, other)
+    assert redraw() != before
+
+
+def test_finite_space_is_tried_whole_though_all_is_drawn_anew(lite: Engine) -> None:
+    study = make_study(lite, budget=16)
+    mirrors = [Mirror(lite, study) for _ in range(2)]
+
+    def small(trial: Trial) -> None:
+        trial.suggest_categorical("kind", ["a", "b", "c", "d"])
+        trial.suggest_int("layers", 1, 4)
+
+    seen = []
+    for number in range(8):
+        held = [
+            take(
+                lite,
+                study,
+                worker_id=worker,
+                propose=partial(mirror.propose, small, worker_ordinal=worker),
+                ahead=True,
+            )
+            for worker, mirror in enumerate(mirrors)
+        ]
+        for worker, (claim, mirror) in enumerate(zip(held, mirrors, strict=True)):
+            mirror.refresh()
+            redrawn = mirror.redraw(
+                small, worker_ordinal=worker, number=claim.number, params=claim.params
+            )
+            trials.begin(lite, claim, redrawn=redrawn)
+            params = claim.params if redrawn is None else redrawn.params
+            seen.append(tuple(params.values()))
+            tell(lite, claim, -abs(params["layers"] - 2.2) - number)
+    assert len(set(seen)) == 16
 
 
 @dataclass(frozen=True)

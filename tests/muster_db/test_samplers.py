@@ -150,3 +150,20 @@ def test_an_endless_grid_is_refused_with_the_parameters_at_fault() -> None:
         check_grid(endless, budget=5)
     assert check_grid(finite, budget=5) == 5
     assert check_grid(finite, budget=50) == 12
+
+
+def test_combination_that_was_passed_is_found_once_nobody_has_it_any_more() -> None:
+    def small(trial: Any) -> None:
+        trial.suggest_categorical("kind", ["a", "b", "c"])
+        trial.suggest_int("layers", 1, 2)
+
+    walk = Walk(small)
+    every = [each.hash for each in walk.combinations()]
+    known = set(every[:4])
+    found = walk.first_untried(known.__contains__)
+    assert found is not None and found.hash == every[4]
+    known.update(every)
+    assert walk.first_untried(known.__contains__) is None
+    known.remove(every[2])
+    found = walk.first_untried(known.__contains__)
+    assert found is not None and found.hash == every[2]

@@ -13,7 +13,6 @@ from muster.errors import UserError
 from muster.settings import Settings
 from muster_db import trials, workers
 from muster_db.engine import connect
-from muster_db.mirror import Mirror
 from muster_db.names import CHECKPOINT
 from muster_db.progress import StudyProgress, progress
 from muster_db.study import Study, delete_study, stop_study
@@ -22,8 +21,6 @@ from muster_worker.courier import Courier
 from muster_worker.loop import Ended, work
 from muster_worker.machine import Machine
 from muster_worker.streak import FAILURES_IN_A_ROW
-from samples import take
-from searches import tell
 
 MakeStudy = Callable[..., Study]
 Start = Callable[[str | None], tuple[Event, Future[Ended]]]
@@ -197,36 +194,6 @@ def test_deleted_study_ends_a_worker_that_serves_it_alone_and_no_other(
     assert progress(engine, other).told == 1
 
 
-def test_trial_claimed_ahead_is_drawn_anew_once_another_worker_has_told_one(
-    engine: Engine, make_study: MakeStudy, machine: Machine, settings: Settings
-) -> None:
-    study = make_study(budget=9)
-    other = take(engine, study, worker_id=99)
-    courier = Courier(
-        engine, study_name="study", machine=machine, settings=settings, stop=(stop := Event())
-    )
-    with courier:
-        assert courier.next() is not None
-        wait_until(lambda: courier._ready is not None)
-        ahead = courier._ready
-        assert ahead is not None and ahead.redrawn is None
-        tell(engine, other, 0.5)
-        wait_until(lambda: courier._ready is not ahead)
-        found = courier.next()
-        assert found is not None
-        redrawn, _ = found
-        assert redrawn.claim.number == ahead.claim.number
-        assert redrawn.claim.params != ahead.claim.params
-        mirror = Mirror(engine, study)
-
-        def begun() -> bool:
-            mirror.refresh()
-            return mirror.trials[ahead.claim.number].params == redrawn.claim.params
-
-        wait_until(begun)
-        stop.set()
-
-
 def test_next_trial_that_is_asked_for_twice_is_claimed_once(
     engine: Engine, make_study: MakeStudy, machine: Machine, settings: Settings
 ) -> None:
@@ -236,7 +203,7 @@ def test_next_trial_that_is_asked_for_twice_is_claimed_once(
     done = Event()
     with courier:
         assert courier.next() is not None
-        wait_until(lambda: courier._ready is not None)
+        wait_until(lambda: courier._ahead.ready is not None)
         courier._ask(courier._claim)
         courier._ask(done.set)
         assert done.wait(timeout=60)

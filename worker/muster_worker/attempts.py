@@ -11,7 +11,8 @@ from muster.errors import LeaseLost, UserError
 from muster.logs import about
 from muster_db import trials
 from muster_db.database import Database
-from muster_worker.outbox import Ending, Outbox, Outcome
+from muster_db.history import End
+from muster_worker.outbox import STATES, Ending, Outbox, Outcome
 from muster_worker.room import Ready
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,16 @@ class Attempts:
         for _, outbox in self.all():
             outbox.is_lost.set()
 
+    def warn_of_rest(self) -> None:
+        """Say what becomes of those that the database has not taken, when the worker leaves."""
+        for ready, _ in self.all():
+            log.warning(
+                "left without an answer from the database: trial %s goes on elsewhere from its "
+                "last stored checkpoint, once its lease of %g s has run out",
+                ready.claim.number,
+                ready.claim.lease_seconds,
+            )
+
     def begin(self, ready: Ready, outbox: Outbox) -> None:
         """Tell that a trial which was claimed ahead is trained now, with its newest draw."""
         try:
@@ -75,6 +86,12 @@ class Attempts:
             with contextlib.suppress(LeaseLost):
                 # Still ours where only its configuration was another's: for anybody to run.
                 trials.release(self._engine, ready.claim)
+
+    def note(self, outbox: Outbox, ending: Ending) -> None:
+        """Let draws know how an attempt ended here, before the database is told."""
+        if ending.outcome in STATES and not outbox.is_lost.is_set():
+            end = End(STATES[ending.outcome], ending.value, outbox.last_report)
+            self.of(outbox).desk.context.mirror.end(outbox.claim.number, end)
 
     def extend(self) -> None:
         """Extend every lease."""
@@ -95,6 +112,12 @@ class Attempts:
 
     def close(self, outbox: Outbox, pulse: Callable[[], None]) -> Outcome:
         """Tell how an attempt ended, as far as the database takes it; what it counts as."""
+        outcome = self._close(outbox, pulse)
+        if outcome not in STATES:
+            self.of(outbox).desk.context.mirror.end(outbox.claim.number, None)
+        return outcome
+
+    def _close(self, outbox: Outbox, pulse: Callable[[], None]) -> Outcome:
         if outbox.ending is None:
             raise RuntimeError("the attempt has not ended yet")
         try:
@@ -107,5 +130,5 @@ class Attempts:
         except UserError as error:
             # What the database cannot take is the configuration's fault.
             outbox.ending = Ending("failed", error=str(error))
-            return self.close(outbox, pulse)
+            return self._close(outbox, pulse)
         return outbox.ending.outcome

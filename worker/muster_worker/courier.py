@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import replace
 from threading import Condition, Event, Thread
 from types import TracebackType
 
-from muster.errors import AccessDenied, DiskFull, LeaseLost, Unavailable, UserError
+from muster.errors import AccessDenied, DiskFull, Unavailable, UserError
 from muster.logs import about
 from muster.settings import Settings
 from muster_db import trials
 from muster_db.database import Database, set_patience
 from muster_db.distance import round_trip_seconds
 from muster_db.progress import is_stopped
+from muster_worker.ahead import Ahead, newest
 from muster_worker.attempts import Attempts
 from muster_worker.backoff import Backoff
 from muster_worker.desk import Desk
-from muster_worker.equipment import describe, equipment_of
+from muster_worker.equipment import describe, measured
 from muster_worker.machine import Machine
 from muster_worker.outbox import Ending, Outbox, Outcome, OutOfTime
 from muster_worker.room import Ready, Room
@@ -38,8 +39,6 @@ TIDY_SECONDS = 30.0
 # How often a busy worker releases what others left; an idle one does so whenever it looks.
 REAP_SECONDS = 20.0
 TICK_SECONDS = 0.1
-# A slow sampler may take that part of the time to draw again what was claimed ahead.
-REDRAWING_SHARE = 10.0
 # Of the 10 s that docker stop grants, those that a database that answers slowly may take.
 PARTING_SECONDS = 4.0
 # One transaction's share of them.
@@ -76,17 +75,14 @@ class Courier:
         )
         self._tasks: deque[Callable[[], None]] = deque()
         self._attempts = Attempts(engine)
-        self._ready: Ready | None = None
-        self._wants_one = False
-        self._is_over = False
+        self._changed = Condition()
+        self._ahead = Ahead(engine, changed=self._changed, ask=lambda: self._ask(self._claim))
         self._unjudged = 0
         self._error: Exception | None = None
         self._deadline: float | None = None
         self._streak = Streak(engine)
         self._backoff = Backoff()
-        self._redraw_seconds = 0.0
         self._timetable = Timetable()
-        self._changed = Condition()
         self._wake = Event()
         self._is_leaving = False
         self._has_left = False
@@ -94,8 +90,7 @@ class Courier:
 
     def ask_ahead(self) -> None:
         """Ask for the first trial; next() will wait for it."""
-        with self._changed:
-            self._want()
+        self._ahead.want()
 
     @property
     def has_answer(self) -> bool:
@@ -113,20 +108,24 @@ class Courier:
         None once there is none, or a stop was asked for. Raises what ended the courier.
         """
         with self._changed:
-            if self._ready is None and not self._wants_one:
-                self._is_over = False
-                self._want()
+            if self._ahead.ready is None and not self._ahead.is_wanted:
+                self._ahead.want()
             while not self._changed.wait_for(self._has_answer, timeout=TICK_SECONDS):
                 pass
             if self._error is not None:
                 raise self._error
-            if self._stop.is_set() or self._ready is None or self.gave_up:
+            taken = self._ahead.ready
+            if self._stop.is_set() or taken is None or self.gave_up:
                 return None
-            ready, self._ready = self._ready, None
+            self._ahead.ready = None
+        ready = newest(taken)
+        with self._changed:
+            if self._error is not None:
+                raise self._error
             outbox = self._attempts.add(ready)
             if ready.is_ahead:
                 self._ask(lambda: self._attempts.begin(ready, outbox))
-            self._want()
+            self._ahead.want()
             return ready, outbox
 
     def end(self, outbox: Outbox, ending: Ending) -> None:
@@ -135,6 +134,7 @@ class Courier:
             # Whether this worker is at fault is found out before it trains another trial.
             self._unjudged += ending.outcome == "failed"
             outbox.ending = ending
+        self._attempts.note(outbox, ending)
         self._ask(lambda: self._close(outbox, ending))
 
     def __enter__(self) -> Courier:
@@ -157,28 +157,17 @@ class Courier:
             if self._is_out_of_time(spare_seconds=-0.5):
                 break
             self._thread.join(TICK_SECONDS)
-        if self._has_left or isinstance(self._error, AccessDenied):
-            return
-        if left := self._attempts.all():
-            log.warning(
-                "left without an answer from the database: trial %s goes on elsewhere from its "
-                "last stored checkpoint, once its lease of %g s has run out",
-                ", ".join(str(ready.claim.number) for ready, _ in left),
-                self._settings.lease_seconds,
-            )
+        if not self._has_left and not isinstance(self._error, AccessDenied):
+            self._attempts.warn_of_rest()
 
     def _has_answer(self) -> bool:
         if self._error is not None or self._stop.is_set():
             return True
-        return not self._unjudged and bool(self._ready or self._is_over or self.gave_up)
+        return not self._unjudged and (self._ahead.has_answer or bool(self.gave_up))
 
     def _ask(self, task: Callable[[], None]) -> None:
         self._tasks.append(task)
         self._wake.set()
-
-    def _want(self) -> None:
-        self._wants_one = True
-        self._ask(self._claim)
 
     def _is_out_of_time(self, *, spare_seconds: float = 0.0) -> bool:
         return self._deadline is not None and time.monotonic() > self._deadline - spare_seconds
@@ -205,7 +194,7 @@ class Courier:
                 self._tasks.popleft()
             if self._has_left:
                 return
-            if self._wants_one and self._timetable.is_due("claim", IDLE_SECONDS):
+            if self._ahead.is_wanted and self._timetable.is_due("claim", IDLE_SECONDS):
                 self._claim()
             beat = self._settings.heartbeat_seconds
             if self._timetable.is_due("send", min(REPORT_SECONDS, beat)):
@@ -227,25 +216,12 @@ class Courier:
         if not self._timetable.is_due("beat", self._settings.heartbeat_seconds):
             return
         self._attempts.extend()
-        if (ahead := self._ready) is not None:
-            try:
-                trials.extend(self._engine, ahead.claim)
-            except LeaseLost:
-                self._take_back(ahead)
-
-    def _take_back(self, ready: Ready) -> bool:
-        """Offer this trial no more; whether training had not begun it yet."""
-        with self._changed:
-            if self._ready is not ready:
-                return False
-            self._ready = None
-            self._want()
-            return True
+        self._ahead.extend()
 
     def _claim(self) -> None:
         self._timetable.done("claim")
         # Asked for twice, where what was claimed ahead went to another worker meanwhile.
-        if not self._wants_one or self._is_leaving or self._stop.is_set():
+        if not self._ahead.is_wanted or self._is_leaving or self._stop.is_set():
             return None
         try:
             found = self._room.claim(ahead=self._attempts.is_one_trained())
@@ -256,33 +232,22 @@ class Courier:
             return self._fail(error)
         except UserError as error:
             return self._fail(error)
-        return self._answer(found)
+        return self._ahead.answer(found)
 
     def _describe(self, steps_per_second: float | None) -> None:
-        found = replace(
-            equipment_of(self._machine),
-            steps_per_second=steps_per_second,
-            round_trip_seconds=round_trip_seconds(self._engine),
-        )
+        away = round_trip_seconds(self._engine)
+        found = measured(self._machine, steps_per_second=steps_per_second, round_trip_seconds=away)
         self._room.describe(found)
         log.info("this machine: %s", describe(self._machine, found))
 
-    def _answer(self, found: Ready | bool) -> None:
-        with self._changed:
-            if isinstance(found, Ready):
-                self._ready = found
-            self._is_over = found is True
-            self._wants_one = found is False
-            self._changed.notify_all()
-
     def _fail(self, error: Exception) -> None:
         with self._changed:
-            self._wants_one = False
+            self._ahead.is_wanted = False
             self._error = error
             self._changed.notify_all()
 
     def _fetch_news(self) -> None:
-        running, ahead = self._attempts.running(), self._ready
+        running, ahead = self._attempts.running(), self._ahead.ready
         held = running if ahead is None else [*running, (ahead, None)]
         for desk in {id(ready.desk): ready.desk for ready, _ in held}.values():
             outboxes = [box for ready, box in running if ready.desk is desk]
@@ -297,38 +262,11 @@ class Courier:
                 for outbox in outboxes:
                     outbox.is_lost.set()
                 self._drop(desk, error)
-            if is_ahead and ahead is not None:
-                self._give_back(ahead)
-        if self._ready is not None and self._ready is ahead:
-            self._redraw(ahead)
+            if is_ahead:
+                self._ahead.give_back()
+        self._ahead.follow_news(self._attempts.is_one_trained)
         if self._timetable.is_due("reap", REAP_SECONDS):
             trials.reap(self._engine)
-
-    def _redraw(self, ahead: Ready) -> None:
-        """Draw anew what was claimed ahead, once other trials have finished since.
-
-        Not while no trial trains here: the one that just ended is not to count, so that with one
-        worker the draws follow from the seed alone.
-        """
-        known = ahead.desk.context.mirror.finished
-        if known == ahead.known or not self._attempts.is_one_trained():
-            return
-        if not self._timetable.is_due("redraw", REDRAWING_SHARE * self._redraw_seconds):
-            return
-        started = time.monotonic()
-        proposal = ahead.desk.redraw(ahead.claim)
-        self._redraw_seconds = time.monotonic() - started
-        if proposal is None:
-            return
-        redrawn = replace(
-            ahead,
-            claim=replace(ahead.claim, params=proposal.params),
-            known=known,
-            redrawn=proposal,
-        )
-        with self._changed:
-            if self._ready is ahead and self._attempts.is_one_trained():
-                self._ready = redrawn
 
     def _drop(self, desk: Desk, error: UserError) -> None:
         try:
@@ -336,19 +274,16 @@ class Courier:
         except UserError as final:
             self._fail(final)
 
-    def _give_back(self, ready: Ready) -> None:
-        if self._take_back(ready):
-            try:
-                trials.release(self._engine, ready.claim)
-            except LeaseLost:
-                log.debug("trial %s was taken over before it began", ready.claim.number)
-
     def _close(self, outbox: Outbox, ending: Ending) -> None:
         ready = self._attempts.of(outbox)
         with about(**ready.facts):
             outcome = self._attempts.close(outbox, self._pulse)
             name = ready.desk.study.name
             log.info("trial %s of study %s: %s", ready.claim.number, name, outcome)
+        if outcome == "failed":
+            # What begins next knows of it, however soon that is, if the database is not away.
+            with contextlib.suppress(Unavailable):
+                ready.desk.context.mirror.refresh()
         self.gave_up = self._streak.judge(ready, outcome) or self.gave_up
         with self._changed:
             self.counts[outcome] += 1
@@ -359,8 +294,7 @@ class Courier:
             ready.desk.tidy()
 
     def _leave(self) -> None:
-        if self._ready is not None:
-            self._give_back(self._ready)
+        self._ahead.give_back()
         for desk in self._room.desks.values():
             if self.counts["complete"]:
                 desk.tidy()

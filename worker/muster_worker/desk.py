@@ -20,7 +20,7 @@ from muster_db.database import Database
 from muster_db.mirror import Mirror
 from muster_db.progress import StudyProgress
 from muster_db.records import Proposal
-from muster_db.samplers import ADAPTIVE
+from muster_db.samplers import ADAPTIVE, is_drawn_late
 from muster_db.study import Study
 from muster_db.workers import Equipment
 from muster_worker.machine import Machine
@@ -67,23 +67,32 @@ class Desk:
             self.served += 1
         return found
 
-    def redraw(self, claim: Claim) -> Proposal | None:
-        """A configuration from today's news for a trial that was claimed ahead.
-
-        None where news do not change it: it is given, not drawn, or its sampler does not look.
-        Raises Unavailable.
-        """
-        contract = self.study.contract
-        is_given = claim.attempt > 1 or claim.number < len(contract.first)
-        if is_given or contract.sampler not in ADAPTIVE:
-            return None
-        return self.context.mirror.propose(
-            self.context.space.suggest, worker_ordinal=self.worker.ordinal, number=claim.number
+    def draws_late(self, claim: Claim) -> bool:
+        """Whether a trial that was claimed ahead is drawn as it begins: it takes milliseconds."""
+        return not self._is_given(claim) and is_drawn_late(
+            self.study.contract.sampler, claim.number
         )
 
     def describe(self, equipment: Equipment) -> None:
         """Note what was found on this machine since joining. Raises Unavailable."""
         workers.describe(self._engine, self.worker, equipment)
+
+    def redraw(self, claim: Claim) -> Proposal | None:
+        """A configuration from what is known by now for a trial that was claimed ahead.
+
+        None where that does not change it: it is given, not drawn, or its sampler does not look.
+        """
+        if self._is_given(claim) or self.study.contract.sampler not in ADAPTIVE:
+            return None
+        return self.context.mirror.redraw(
+            self.context.space.suggest,
+            worker_ordinal=self.worker.ordinal,
+            number=claim.number,
+            params=claim.params,
+        )
+
+    def _is_given(self, claim: Claim) -> bool:
+        return claim.attempt > 1 or claim.number < len(self.study.contract.first)
 
     def tidy(self) -> None:
         """Drop the weights of trials that fell behind; the next round does what fails here.

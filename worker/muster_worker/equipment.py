@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from muster_db.workers import Equipment
 from muster_worker.machine import Machine
 
@@ -11,6 +13,17 @@ GIBIBYTE = 2**30
 def equipment_of(machine: Machine) -> Equipment:
     """What is known before anything is measured."""
     return Equipment(slot=machine.slot, memory_bytes=machine.memory_bytes)
+
+
+def measured(
+    machine: Machine, *, steps_per_second: float | None, round_trip_seconds: float | None
+) -> Equipment:
+    """The same with what a probe and the way to the database took."""
+    return replace(
+        equipment_of(machine),
+        steps_per_second=steps_per_second,
+        round_trip_seconds=round_trip_seconds,
+    )
 
 
 def describe(machine: Machine, equipment: Equipment) -> str:

@@ -58,6 +58,7 @@ class Outbox:
         self.is_lost = Event()
         self.is_draining = Event()
         self.ending: Ending | None = None
+        self.last_report: tuple[int, float] | None = None
         self._stored = stored
         self._is_first_news = claim.attempt == 1
         self._reports: list[tuple[int, float]] = []
@@ -67,6 +68,7 @@ class Outbox:
 
     def report(self, step: int, value: float) -> None:
         """Queue an intermediate value; of too many, every second one of the older half goes."""
+        self.last_report = step, value
         with self._lock:
             self._reports.append((step, value))
             if len(self._reports) > MOST_REPORTS:
