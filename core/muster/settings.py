@@ -73,6 +73,31 @@ class Settings(BaseModel):
         60.0, ge=0, description="time between two estimates of the current ensemble; 0: none"
     )
     ensemble_rule: str = Field("majority", description="the rule of the current ensemble")
+    dashboard_login: Literal["token", "basic", "proxy"] = Field(
+        "token", description="how the dashboard knows who is asking"
+    )
+    dashboard_url: str | None = Field(None, description="where browsers reach the dashboard")
+    dashboard_session_seconds: float = Field(
+        7 * 24 * 3600.0, ge=1, description="how long a login to the dashboard lasts"
+    )
+    dashboard_key_file: Path | None = Field(
+        None, description="file of the key that signs the dashboard's cookies"
+    )
+    dashboard_users_file: Path | None = Field(
+        None, description="file of the names and hashed passwords of the login basic"
+    )
+    dashboard_proxy_header: str | None = Field(
+        None, description="header in which the proxy of the login proxy names the user"
+    )
+    dashboard_proxy_address: str | None = Field(
+        None, description="addresses or networks of that proxy"
+    )
+    dashboard_admins: str | None = Field(
+        None, description="users of that proxy who may act, with commas between"
+    )
+    dashboard_metrics_token_file: Path | None = Field(
+        None, description="file of a token that may read /metrics"
+    )
 
     @model_validator(mode="after")
     def _check_heartbeat(self) -> Settings:

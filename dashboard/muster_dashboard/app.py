@@ -1,142 +1,171 @@
-"""optuna-dashboard over the shared database, as one WSGI application and its server."""
+"""One WSGI application: optuna-dashboard, muster's pages beside it, a login in front of both."""
 
 from __future__ import annotations
 
 import json
 import logging
-import socket
-import time
-from collections.abc import Iterable
-from http import HTTPStatus
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
 
-from gunicorn.app.base import BaseApplication
-from optuna.storages import RDBStorage
+from optuna.artifacts._protocol import ArtifactStore
 from optuna_dashboard import wsgi
-from sqlalchemy import Engine, select
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, ServiceUnavailable
+from werkzeug.wrappers import Request, Response
 
-from muster.errors import MusterError, UserError
+from muster.errors import MusterError
+from muster_dashboard import metrics
+from muster_dashboard.auth import Person
+from muster_dashboard.board import Board
+from muster_dashboard.door import LOGIN, SAFE, Door, without_token
+from muster_dashboard.gate import Gate
+from muster_dashboard.pages import Pages, error_page, login_page
+from muster_dashboard.settings import ACCESS, Access
+from muster_dashboard.shown import ShownStorage
 from muster_db import engine as engines
-from muster_db import trials
+from muster_db.artifacts import DatabaseArtifactStore
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 log = logging.getLogger(__name__)
 
-HEALTH = "/healthz"
+HEALTH: Final = "/healthz"
+METRICS: Final = "/metrics"
 # Longer than the 5 s after which the health check of the compose file gives up is of no use.
-HEALTH_PATIENCE_SECONDS = 2.0
-REAP_SECONDS = 10.0
-READING = frozenset({"GET", "HEAD", "OPTIONS"})
-# One process, since the trials are cached by process; threads, since one page asks for much.
-THREADS = 8
+PATIENCE_SECONDS: Final = 2.0
+MOST_BODY_BYTES: Final = 1 << 20
+HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not no-referrer: browsers would hide the origin of our own forms from us as well.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+# optuna-dashboard's files may be read by any site otherwise.
+DROPPED: Final = ("Access-Control-Allow-Origin", "Access-Control-Allow-Methods")
 
 
-def create_app(storage_url: str) -> WSGIApplication:
+def create_app(
+    storage_url: str,
+    access: Access = ACCESS,
+    *,
+    address: str = "http://127.0.0.1:8080",
+    announce: Callable[[str], None] = lambda link: None,
+) -> WSGIApplication:
     """The dashboard of every study in a database whose tables are there.
 
-    It only shows: a study renamed, deleted or told from the browser would no longer agree with
-    its contract and its budget, so whatever would write is refused. GET /healthz answers 200
-    while the database answers, 503 otherwise. Trials whose lease has run out are released on the
-    way, every REAP_SECONDS at most: a health check does, too, so nobody has to look.
+    address: where browsers reach it. announce: see Door. Nobody sees anything without a login
+    but GET /healthz, which answers 200 while the database answers, 503 otherwise. Trials whose
+    lease has run out are released on the way: a health check does, too, so nobody has to look.
+    Raises UserError for a users file or a key file that is none.
     """
-    engine = engines.connect(storage_url, patience_seconds=HEALTH_PATIENCE_SECONDS)
-    storage = RDBStorage(storage_url, skip_compatibility_check=True, skip_table_creation=True)
-    pages: WSGIApplication = wsgi(storage)
+    engine = engines.connect(storage_url, patience_seconds=PATIENCE_SECONDS)
+    board = Board(engine)
+    door = Door(access, address=address, announce=announce)
+    storage = ShownStorage(board)
+    store: ArtifactStore = DatabaseArtifactStore(engine)
+    gate = Gate(wsgi(storage, artifact_store=store), storage, engine)
+    pages = Pages(board, door, engine)
+    is_https = door.address.startswith("https:")
 
-    reap = _Reaper(engine)
+    def respond(request: Request) -> Response:
+        if request.path == HEALTH:
+            return _health(request, board)
+        if request.path == METRICS and door.may_scrape(request):
+            return metrics.respond(board)
+        person = door.who(request)
+        token = request.args.get("token")
+        if token is not None and request.method == "GET" and request.path != LOGIN:
+            return without_token(request) if person else door.by_token(request, token)
+        if request.method not in SAFE:
+            door.check_origin(request)
+        return _greet(request, door) if person is None else show(request, person)
+
+    def show(request: Request, person: Person) -> Response:
+        if request.path == METRICS:
+            return metrics.respond(board)
+        is_ours = request.path == "/muster" or request.path.startswith("/muster/")
+        return (pages if is_ours else gate).respond(request, person)
 
     def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        reap()
-        if environ["PATH_INFO"] == HEALTH:
-            return _say(start_response, *_health(engine))
-        if environ["REQUEST_METHOD"] not in READING:
-            reason = "this dashboard only shows; change a study with the `muster study` commands"
-            return _say(start_response, HTTPStatus.FORBIDDEN, {"reason": reason})
-        return pages(environ, start_response)
+        environ["muster.is_https"] = is_https
+        request = Request(environ)
+        request.max_content_length = MOST_BODY_BYTES
+        try:
+            response = respond(request)
+        except HTTPException as error:
+            response = _explain(request, door, error)
+        except MusterError as error:
+            response = _explain(request, door, ServiceUnavailable(str(error)))
+        return _finish(response)(environ, start_response)
 
     return app
 
 
-def serve(storage_url: str, *, host: str = "127.0.0.1", port: int = 8080) -> None:
-    """Serve the dashboard until SIGTERM or SIGINT. Raises UserError where the port is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            raise UserError(
-                f"cannot listen on {host}:{port} ({error}); name another with --host or --port"
-            ) from error
-    _Server(storage_url, bind=f"[{host}]:{port}" if ":" in host else f"{host}:{port}").run()
+def _finish(response: Response) -> Response:
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-store")
+    for name in DROPPED:
+        response.headers.pop(name, None)
+    return response
 
 
-class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
-    """gunicorn with one process of threads; the application is made after the fork."""
-
-    def __init__(self, storage_url: str, *, bind: str) -> None:
-        self._storage_url = storage_url
-        self._bind = bind
-        super().__init__()
-
-    def load_config(self) -> None:
-        for key, value in {
-            "bind": self._bind,
-            "worker_class": "gthread",
-            "workers": 1,
-            "threads": THREADS,
-            "graceful_timeout": 5,
-            "loglevel": "warning",
-            "control_socket_disable": True,
-        }.items():
-            self.cfg.set(key, value)
-
-    def load(self) -> WSGIApplication:
-        return create_app(self._storage_url)
+def _greet(request: Request, door: Door) -> Response:
+    """The login page for a stranger, and what comes of it; raises HTTPException elsewhere."""
+    if request.path != LOGIN or door.access.login != "token":
+        raise door.refusal(request)
+    if request.method in SAFE:
+        return login_page()
+    if request.method != "POST":
+        raise MethodNotAllowed(["GET", "HEAD", "POST"])
+    # Whoever pastes the whole address means the token in it.
+    given = request.form.get("token", "").strip()
+    return door.by_token(request, given.rpartition("token=")[2])
 
 
-class _Reaper:
-    """Releases what has run out, from whichever request comes when it is time."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._reaped_at: float | None = None
-        self._lock = Lock()
-
-    def __call__(self) -> None:
-        now = time.monotonic()
-        with self._lock:
-            if self._reaped_at is not None and now - self._reaped_at < REAP_SECONDS:
-                return
-            self._reaped_at = now
-        try:
-            trials.reap(self._engine)
-        except MusterError as error:
-            # The page or the health check says it better.
-            log.debug("nothing was released: %s", error)
+def _health(request: Request, board: Board) -> Response:
+    if request.method not in SAFE:
+        raise MethodNotAllowed(["GET", "HEAD"])
+    error = board.is_reachable()
+    if error is None:
+        return _say(200, {"status": "ok"})
+    return _say(503, {"status": "unavailable", "reason": str(error)})
 
 
-def _health(engine: Engine) -> tuple[HTTPStatus, dict[str, Any]]:
-    try:
-        engines.transact(engine, lambda connection: connection.execute(select(1)).scalar_one())
-    except MusterError as error:
-        return HTTPStatus.SERVICE_UNAVAILABLE, {"status": "unavailable", "reason": str(error)}
-    return HTTPStatus.OK, {"status": "ok"}
+def _explain(request: Request, door: Door, error: HTTPException) -> Response:
+    """The error as a page where a browser shows it, else as JSON; strangers go to the login."""
+    wants_page = request.accept_mimetypes.accept_html and not _is_call(request)
+    if (
+        error.code == 401
+        and wants_page
+        and request.method in SAFE
+        and door.access.login == "token"
+    ):
+        response = Response(status=303)
+        response.location = LOGIN
+        return response
+    if wants_page:
+        response = error_page(error, is_known=error.code != 401)
+    else:
+        response = _say(error.code or 500, {"reason": error.description})
+    for name, value in error.get_headers():
+        if name not in ("Content-Type", "Content-Length"):
+            response.headers[name] = value
+    if error.response is not None:
+        response.headers.extend(
+            (name, value) for name, value in error.response.headers if name == "WWW-Authenticate"
+        )
+    return response
 
 
-def _say(
-    start_response: StartResponse, status: HTTPStatus, content: dict[str, Any]
-) -> Iterable[bytes]:
-    body = json.dumps(content).encode()
-    start_response(
-        f"{status.value} {status.phrase}",
-        [
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-        ],
+def _is_call(request: Request) -> bool:
+    """Whether a script asks: what it shows of an error is its text, not a page."""
+    return request.path.startswith(("/api/", "/muster/api/", METRICS)) or (
+        request.headers.get("Sec-Fetch-Mode") in ("cors", "same-origin")
     )
-    return [body]
+
+
+def _say(status: int, content: dict[str, Any]) -> Response:
+    return Response(json.dumps(content), status=status, mimetype="application/json")

@@ -42,7 +42,7 @@ HELP = {
     ("bundle", "export"): ("BUNDLE", "--onnx"),
     ("bundle", "verify"): ("BUNDLE", "--data", "--data-root", "--db"),
     ("predict",): ("BUNDLE", "INPUT", "--out", "--proba"),
-    ("dashboard",): ("--host", "--port", "--db"),
+    ("dashboard",): ("--host", "--port", "--new-user", "--role", "--db"),
     ("db",): ("init", "upgrade"),
     ("db", "init"): ("--db",),
     ("data",): ("add", "list", "show"),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,10 +80,15 @@ def test_the_predictions_are_there(stack: Stack, tmp_path: Path) -> None:
     assert summary["ensemble"]["test_macro_f1"] >= 0.95
 
 
-def test_the_dashboard_shows_the_study(stack: Stack) -> None:
+def test_the_dashboard_shows_the_study_to_who_has_the_link_in_its_log(stack: Stack) -> None:
     studies = ask(stack, "/api/studies")["study_summaries"]
     assert [each["study_name"] for each in studies] == ["quickstart"]
-    assert ask(stack, "/healthz") == {"status": "ok"}
+    assert ask(stack, "/muster/api/search")["told"] == TRIALS
+    address = f"http://127.0.0.1:{stack.dashboard_port}"
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"{address}/api/studies", timeout=30)
+    with urllib.request.urlopen(f"{address}/healthz", timeout=30) as health:
+        assert json.load(health) == {"status": "ok"}
 
 
 def test_ports_are_open_on_this_machine_alone(stack: Stack) -> None:
@@ -179,7 +186,12 @@ def copy_results(stack: Stack, folder: Path) -> Path:
 
 
 def ask(stack: Stack, path: str) -> Any:
-    """What the dashboard answers."""
-    address = f"http://127.0.0.1:{stack.dashboard_port}{path}"
-    with urllib.request.urlopen(address, timeout=30) as answer:
-        return json.load(answer)
+    """What the dashboard answers to somebody who came in by the newest link in its log."""
+    address = f"http://127.0.0.1:{stack.dashboard_port}"
+    logged = stack.compose("logs", "--no-color", "--no-log-prefix", "dashboard")
+    link = re.findall(rf"dashboard: ({address}/\?token=\S+)", logged)[-1]
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    for each in (link, f"{address}{path}"):
+        with browser.open(each, timeout=30) as answer:
+            content = answer.read()
+    return json.loads(content)
