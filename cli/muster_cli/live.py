@@ -78,17 +78,18 @@ def estimating(
 
 def look_last(engine: Engine, study: str | None, settings: Settings) -> None:
     """Look at what was told since the last estimate, in this process."""
-    is_made = True
+    looked_at: set[str] = set()
     try:
-        while is_made and (name := _take_turn(engine, study, is_last=True)) is not None:
+        while (name := _take_turn(engine, study, is_last=True)) is not None:
             found = open_study(engine, name)
             try:
-                is_made = (
-                    look(engine, found, rule=settings.ensemble_rule, cache=settings.cache_dir)
-                    is not None
-                )
+                look(engine, found, rule=settings.ensemble_rule, cache=settings.cache_dir)
             finally:
                 ensembles.end_turn(engine, found, rest_seconds=settings.ensemble_seconds)
+            # Once more for what was told meanwhile, but not for ever for what is too large here.
+            if name in looked_at:
+                return
+            looked_at.add(name)
     except MusterError as error:
         log.warning("the last estimate of the ensemble was not made: %s", error)
 

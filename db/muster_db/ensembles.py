@@ -171,6 +171,11 @@ def take_turn(
     return str(name) if is_ours else None
 
 
+def pass_over(engine: Engine, study: Study, *, revision: int) -> None:
+    """End the news up to that revision, which make no ensemble; what is recorded stays."""
+    _set(engine, study, revision=revision)
+
+
 def hold_turn(engine: Engine, study: Study, *, hold_seconds: float) -> None:
     """Keep a turn that was taken for so long from now on."""
     _set(engine, study, held_until=clock(hold_seconds))

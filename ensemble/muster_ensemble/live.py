@@ -61,12 +61,11 @@ def look(engine: Engine, study: Study, *, rule: str, cache: Path) -> Snapshot | 
     machine has too little memory left for the ledger, which is logged. Raises UserError,
     Unavailable.
     """
-    if study.contract.refits:
-        return None
     revision = ensembles.revision(engine, study)
-    trials = load_trials(engine, study)
+    trials = [] if study.contract.refits else load_trials(engine, study)
     complete = sum(trial.state == TrialState.COMPLETE for trial in trials)
     if not complete:
+        ensembles.pass_over(engine, study, revision=revision)
         return None
     needed = COPIES * BYTES * complete * len(study.contract.folds)
     needed *= len(study.contract.dataset_schema.classes)

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from optuna.trial import TrialState
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
@@ -18,6 +19,8 @@ from muster_cli.commands import app
 from muster_db import schema
 from muster_db.engine import connect
 from muster_db.ensembles import Snapshot, current, take_turn
+from samples import make_study, take
+from searches import tell
 from voters import make_voters, tell_voter
 
 WAIT_SECONDS = 30.0
@@ -54,6 +57,8 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_a_worker_that_ends_leaves_the_ensemble_of_all_trials(
     engine: Engine, settings: Settings
 ) -> None:
+    nothing = make_study(engine, name="nothing completed")
+    tell(engine, take(engine, nothing), None, state=TrialState.PRUNED)
     study = make_voters(engine, trials=4)
     other = make_voters(engine, trials=1, name="other", seed=1)
     with live.estimating(engine, study=None, settings=settings, stop=Event()):
