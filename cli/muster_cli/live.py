@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 # Of a turn whose process has died, others wait for the rest of this.
 HOLD_SECONDS = 60.0
 RENEWED_SECONDS = 15.0
-# An estimate that takes longer is given up; the next one may take place after ten times as long.
+# An estimate that takes longer is given up.
 LONGEST_SECONDS = 900.0
 # Estimates take a tenth of one core's time at most.
 RESTS = 9.0
@@ -123,18 +124,17 @@ def _look_aside(
 ) -> None:
     """Let another process look at the study; once the block is over, it is ended."""
     started = held = time.monotonic()
+    worked = _seconds_of_children()
     process = start_child(
         muster_command("ensemble", study.name, "--live"),
         url=database_url(settings),
         threads=1,
         environment=os.environ,
     )
-    seconds = 0.0
     try:
         _yield_to_others(process)
         while process.poll() is None and not over.wait(LOOK_SECONDS):
-            seconds = time.monotonic() - started
-            if seconds > LONGEST_SECONDS:
+            if time.monotonic() - started > LONGEST_SECONDS:
                 log.warning(
                     "study %s: the ensemble's estimate takes longer than %.0f s and is given up; "
                     "`muster ensemble %s` makes it",
@@ -149,8 +149,15 @@ def _look_aside(
     finally:
         see_out([process], seconds=1.0)
     if not stop.is_set():
-        rest = max(settings.ensemble_seconds, RESTS * seconds)
+        # By the processor's time: at the lowest priority, most of the clock's is waiting.
+        rest = max(settings.ensemble_seconds, RESTS * (_seconds_of_children() - worked))
         ensembles.end_turn(engine, study, rest_seconds=rest)
+
+
+def _seconds_of_children() -> float:
+    """Processor time of this process's children that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _yield_to_others(process: subprocess.Popen[bytes]) -> None:

@@ -7,6 +7,7 @@ study. That package is an extra which a worker lacks.
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import Connection, select
@@ -59,6 +60,11 @@ def put_in(note: str, text: str) -> str:
     return f"{note.rstrip()}\n\n{ours}\n" if note.strip() else f"{ours}\n"
 
 
+def literal(text: str) -> str:
+    """The text in one line of Markdown, without any meaning there."""
+    return re.sub(r"([\\`*_\[\]<>|#&])", r"\\\1", " ".join(text.split()))
+
+
 def contract_in_words(contract: Contract) -> str:
     """Markdown of what all trials of a study share."""
     classes = contract.dataset_schema.classes
@@ -66,7 +72,7 @@ def contract_in_words(contract: Contract) -> str:
         (
             "### Contract",
             "",
-            f"- dataset {contract.dataset_name}, {len(classes)} classes, "
+            f"- dataset {literal(contract.dataset_name)}, {len(classes)} classes, "
             f"fingerprint `{contract.dataset_fingerprint[:12]}`",
             f"- {contract.metric}, {contract.direction}d over {max(contract.folds) + 1} folds",
             f"- sampler {contract.sampler}, pruner {contract.pruner}, seed {contract.seed}",

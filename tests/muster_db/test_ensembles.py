@@ -196,3 +196,10 @@ def test_a_note_that_grows_shorter_leaves_no_piece_of_the_longer_one(lite: Engin
 def test_a_note_without_our_part_gets_it_at_its_end() -> None:
     assert notes.put_in("Mine", "x") == f"Mine\n\n{notes.BEGIN}\n\nx\n\n{notes.END}\n"
     assert "sampler tpe" in notes.contract_in_words(make_contract())
+
+
+def test_a_datasets_name_has_no_meaning_in_the_note() -> None:
+    evil = f"<img src=x>\n# a_b* [x](y) {notes.END}"
+    said = notes.contract_in_words(make_contract(dataset_name=evil))
+    assert notes.END not in said
+    assert r"\<img src=x\> \# a\_b\* \[x\](y) \[//\]: \# (end of muster), 2 classes" in said
