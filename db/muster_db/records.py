@@ -32,7 +32,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import mysql, sqlite
 
 from muster.errors import UserError
-from muster_db.clock import clock
+from muster_db.clock import whole_clock
 from muster_db.distributions import Distribution, parse_distribution
 from muster_db.tables import (
     optuna_attributes,
@@ -74,7 +74,7 @@ def insert_trial(
             study_id=study_id,
             number=number,
             state=TrialState.RUNNING if is_begun else TrialState.WAITING,
-            datetime_start=clock(whole=True) if is_begun else None,
+            datetime_start=whole_clock() if is_begun else None,
         )
     )
     trial_id = inserted_id(result)
@@ -146,7 +146,7 @@ def set_state(connection: Connection, trial_id: int, state: TrialState) -> None:
 
 def begin(connection: Connection, trial_id: int) -> None:
     """Set a trial that waits RUNNING; its time counts from now, or from its first attempt."""
-    start = func.coalesce(optuna_trials.c.datetime_start, clock(whole=True))
+    start = func.coalesce(optuna_trials.c.datetime_start, whole_clock())
     connection.execute(
         update(optuna_trials)
         .where(optuna_trials.c.trial_id == trial_id)
@@ -166,7 +166,7 @@ def finish(
     connection.execute(
         update(optuna_trials)
         .where(optuna_trials.c.trial_id == trial_id)
-        .values(state=state, datetime_complete=clock(whole=True))
+        .values(state=state, datetime_complete=whole_clock())
     )
     if value is not None:
         stored, kind = TrialValueModel.value_to_stored_repr(value)
