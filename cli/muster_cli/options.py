@@ -85,8 +85,10 @@ def database_url(settings: Settings) -> str:
         url = tokens.url_of(token, folder=settings.cache_dir)
         return url.render_as_string(hide_password=False)
     url = urls.parse(settings.db_url)
-    if settings.db_password_file is not None and url.password is None:
-        url = url.set(password=_read_password(settings.db_password_file))
+    if settings.db_password_file is not None and url.password is None and url.host:
+        # Without a user name, which a proxy does not ask for, a URL would leave its password out.
+        password = _read_password(settings.db_password_file)
+        url = url.set(username=url.username or "", password=password)
     return url.render_as_string(hide_password=False)
 
 

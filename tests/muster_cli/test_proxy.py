@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 from commands import started
 from databases import sqlite_with_tables
 from muster.errors import UserError
+from muster.settings import Settings
 from muster_cli.commands import app
+from muster_cli.options import database_url
 
 
 @pytest.fixture
@@ -58,3 +60,11 @@ def test_other_commands_are_sent_to_the_database_itself(folder: Path, command: s
     said = refusal(*command.split(), "--db", "grpcs://:0123456789abcdef@db.example.org")
     assert "serves `muster worker` alone" in said
     assert "0123456789abcdef" not in said
+
+
+def test_token_comes_out_of_the_password_file(folder: Path) -> None:
+    (folder / "token").write_text("0123456789abcdef\n")
+    settings = Settings(db_url="grpcs://here?ca=a.pem", db_password_file=folder / "token")
+    assert database_url(settings) == "grpcs://:0123456789abcdef@here?ca=a.pem"
+    file = settings.model_copy(update={"db_url": "sqlite:///muster.db"})
+    assert database_url(file) == "sqlite:///muster.db"
