@@ -28,8 +28,9 @@ from muster_db.engine import connect
 from muster_db.joining import check_dataset
 from muster_db.mirror import Mirror
 from muster_db.proxy.client import Remote
-from muster_db.proxy.server import OPTUNA_CONNECTIONS, Door, serving
-from muster_db.proxy.verbs import VERBS
+from muster_db.proxy.messages import codec_of
+from muster_db.proxy.server import OPTUNA_CONNECTIONS, Door, answer, serving
+from muster_db.proxy.verbs import VERBS, by_name
 from muster_db.study import list_studies, open_study
 from proxies import HERE, LOOPBACK, proxied, url_of
 from samples import make_dataset, make_study, proposer, run_out, take
@@ -235,6 +236,21 @@ def test_proxy_that_is_gone_is_unavailable_and_found_again_when_it_is_back(engin
         ):
             pass
     remote.dispose()
+
+
+class GivenUp:
+    """What gRPC tells a server of a call whose client has gone."""
+
+    def is_active(self) -> bool:
+        return False
+
+
+def test_call_that_its_worker_has_given_up_is_not_run(engine: Engine) -> None:
+    study = make_study(engine, name="given up")
+    verb = by_name()["workers.register"]
+    message = codec_of(verb).write_call((study,), {"host": "h", "device": "cpu"}, again=False)
+    assert answer(engine, verb, message, GivenUp()) == b""
+    assert workers.list_workers(engine, study) == []
 
 
 @pytest.mark.mariadb

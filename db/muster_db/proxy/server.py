@@ -6,7 +6,7 @@ import hmac
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -83,38 +83,38 @@ def serving(url: str, door: Door, *, connections: int) -> Iterator[int]:
     connections: to the database, for muster's verbs; Optuna's service has OPTUNA_CONNECTIONS
     more. Raises UserError where nothing can listen, and for a database without its tables.
     """
-    engine = engines.connect(url, patience_seconds=PATIENCE_SECONDS, connections=connections)
-    schema.check(engine)
-    storage = RDBStorage(
-        url,
-        engine_kwargs={"pool_size": OPTUNA_CONNECTIONS, "max_overflow": 0},
-        skip_compatibility_check=True,
-        skip_table_creation=True,
-    )
-    with ThreadPoolExecutor(connections + OPTUNA_CONNECTIONS) as threads:
+    with ExitStack() as at_end:
+        engine = engines.connect(url, patience_seconds=PATIENCE_SECONDS, connections=connections)
+        at_end.callback(engine.dispose)
+        schema.check(engine)
+        storage = RDBStorage(
+            url,
+            engine_kwargs={"pool_size": OPTUNA_CONNECTIONS, "max_overflow": 0},
+            skip_compatibility_check=True,
+            skip_table_creation=True,
+        )
+        at_end.callback(storage.engine.dispose)
+        at_end.callback(storage.remove_session)
+        threads = at_end.enter_context(ThreadPoolExecutor(connections + OPTUNA_CONNECTIONS))
         server = grpc().server(threads, interceptors=_guards(door), options=OPTIONS)
+        at_end.callback(lambda: server.stop(STOP_SECONDS).wait())
         server.add_generic_rpc_handlers((_handlers(engine),))
         _add_optuna(server, storage)
-        try:
-            port = _listen(server, door)
-            server.start()
-            yield port
-        finally:
-            server.stop(STOP_SECONDS).wait()
-            storage.remove_session()
-            storage.engine.dispose()
-            engine.dispose()
+        port = _listen(server, door)
+        server.start()
+        yield port
 
 
 def _handlers(engine: Engine) -> Any:
     handlers = {
-        name: grpc().unary_unary_rpc_method_handler(partial(_answer, engine, verb))
+        name: grpc().unary_unary_rpc_method_handler(partial(answer, engine, verb))
         for name, verb in by_name().items()
     }
     return grpc().method_handlers_generic_handler(SERVICE, handlers)
 
 
-def _answer(engine: Engine, verb: Callable[..., Any], message: bytes, context: Any) -> bytes:
+def answer(engine: Engine, verb: Callable[..., Any], message: bytes, context: Any) -> bytes:
+    """Run a verb as a message asks, and say how it ended; context: gRPC's own of the call."""
     if not context.is_active():
         # Its worker asks again by now, and must not be served twice.
         return b""
