@@ -16,6 +16,7 @@ from statistics import mean, median
 from typing import Any
 
 import optuna
+from benchmarks import page
 from benchmarks.coordination.fill import fill
 from benchmarks.coordination.task import REPORTS, make_study
 from benchmarks.proxy import proxy_to
@@ -230,6 +231,7 @@ def main() -> None:
     if not options.quick and not options.only:
         rows = [asdict(each) | {"holds": each.holds} for each in figures]
         RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+        page.write()
     sys.exit(0 if all(each.holds for each in figures) else 1)
 
 

@@ -12,7 +12,10 @@ from statistics import median, quantiles
 from typing import Any, Final
 
 import optuna
+from benchmarks import page
+from benchmarks.coordination.__main__ import DELAY_SECONDS
 from benchmarks.coordination.task import REPORTS, make_study
+from benchmarks.proxy import proxy_to
 from benchmarks.scale.chart import Panel, draw
 from benchmarks.scale.crowd import Run, run_crowd
 from benchmarks.scale.looking import looks, memory
@@ -25,7 +28,6 @@ from muster_db import schema
 from muster_db.engine import connect
 
 RESULTS: Final = Path(__file__).parent.parent / "results" / "scale.json"
-CHART: Final = Path(__file__).parent.parent.parent / "docs" / "scale.svg"
 EPOCH_SECONDS: Final = 0.1
 # As db/my.cnf, but for the connections: a worker has one.
 OPTIONS: Final = ("--max-connections=400", "--innodb-buffer-pool-size=256M")
@@ -55,9 +57,11 @@ def main() -> None:
                 RESULTS.write_text(json.dumps(found, indent=1) + "\n")
     if {"workers", "trials"} <= found.keys():
         chart = draw(panels(found))
-        place = Path(tempfile.mkdtemp()) / CHART.name if options.quick else CHART
+        place = Path(tempfile.mkdtemp()) / page.CHART.name if options.quick else page.CHART
         place.write_text(chart)
         Console().print(f"drawn: {place}")
+    if not options.quick:
+        page.write()
 
 
 def _parts() -> dict[str, Callable[[Server], list[Row]]]:
@@ -66,6 +70,8 @@ def _parts() -> dict[str, Callable[[Server], list[Row]]]:
             server, {1: 30, 10: 250, 50: 800, 100: 1_200, 200: 1_600}
         ),
         "trials": lambda server: by_trials(server, workers=200, trials=10_000, step=1_000),
+        "far": lambda server: from_afar(server, {1: 15, 10: 60, 40: 100}),
+        "training": lambda server: [beats(server, workers=100, epoch_seconds=6.0)],
         "looks": lambda server: [asdict(each) for each in looks(server, filled=10_000)],
         "memory": lambda server: [asdict(each) for each in memory(server, filled=10_000)],
     }
@@ -75,6 +81,8 @@ def _quick_parts() -> dict[str, Callable[[Server], list[Row]]]:
     return {
         "workers": lambda server: by_workers(server, {1: 3, 16: 80}),
         "trials": lambda server: by_trials(server, workers=16, trials=160, step=40),
+        "far": lambda server: from_afar(server, {4: 8}),
+        "training": lambda server: [beats(server, workers=8, epoch_seconds=0.5)],
         "looks": lambda server: [asdict(each) for each in looks(server, filled=600)],
         "memory": lambda server: [asdict(each) for each in memory(server, filled=600)],
     }
@@ -83,6 +91,16 @@ def _quick_parts() -> dict[str, Callable[[Server], list[Row]]]:
 def by_workers(server: Server, sizes: dict[int, int]) -> list[Row]:
     """A row for each number of workers, each on a study of its own of so many trials."""
     return [_row(server, workers=workers, trials=trials)[0] for workers, trials in sizes.items()]
+
+
+def from_afar(server: Server, sizes: dict[int, int]) -> list[Row]:
+    """by_workers with 50 ms between each worker and the server and back."""
+    with proxy_to(server.port) as proxy:
+        proxy.delay_seconds = DELAY_SECONDS
+        return [
+            _row(server, workers=workers, trials=trials, port=proxy.port)[0]
+            for workers, trials in sizes.items()
+        ]
 
 
 def by_trials(server: Server, *, workers: int, trials: int, step: int) -> list[Row]:
@@ -98,14 +116,36 @@ def by_trials(server: Server, *, workers: int, trials: int, step: int) -> list[R
     return [*rows, whole]
 
 
-def _row(server: Server, *, workers: int, trials: int) -> tuple[Row, Run]:
+def beats(server: Server, *, workers: int, epoch_seconds: float) -> Row:
+    """What workers ask of the server while each trains one trial, by second and worker."""
+    row, run = _row(server, workers=workers, trials=workers, epoch_seconds=epoch_seconds)
+    worker_seconds = workers * (run.of("tell")[-1].ended_at - run.began_at)
+    return {
+        "workers": workers,
+        "statements_a_second_a_worker": row["statements_a_trial"] * workers / worker_seconds,
+        "server_cpu_ms_a_second_a_worker": row["server_cpu_ms_a_trial"] * workers / worker_seconds,
+        "ms": row["ms"],
+    }
+
+
+def _row(
+    server: Server,
+    *,
+    workers: int,
+    trials: int,
+    epoch_seconds: float = EPOCH_SECONDS,
+    port: int | None = None,
+) -> tuple[Row, Run]:
+    """port: where workers find the server, if not at its own."""
     url = server.make_database(f"muster_{workers}")
     engine = connect(url)
     schema.initialise(engine)
     make_study(engine, name="benchmark", budget=trials)
     engine.dispose()
+    if port is not None:
+        url = url.replace(f":{server.port}/", f":{port}/")
     before = server.cpu_seconds(), server.counter("Questions")
-    run = run_crowd(url, "benchmark", workers=workers, epoch_seconds=EPOCH_SECONDS)
+    run = run_crowd(url, "benchmark", workers=workers, epoch_seconds=epoch_seconds)
     if run.complete != trials:
         raise RuntimeError(f"{run.complete} trials of {trials} are complete")
     told = run.of("tell")

@@ -16,7 +16,8 @@ from optuna.storages import RDBStorage
 from optuna_dashboard import wsgi
 from sqlalchemy import Engine
 
-from muster_dashboard.app import create_app
+from muster_dashboard.board import Board
+from muster_dashboard.shown import ShownStorage
 from muster_db import overview, trials
 from muster_db.engine import connect
 from muster_db.mirror import Mirror
@@ -40,7 +41,10 @@ class Look:
 
 
 def looks(server: Server, *, filled: int) -> Iterator[Look]:
-    """Seconds of each look at a study of so many finished trials, the median of ROUNDS."""
+    """Seconds of each look at a study of so many finished trials.
+
+    The median of ROUNDS, but for the dashboard, which remembers what it has shown.
+    """
     url = server.url(Bench(server).database(budget=1, filled=filled))
     engine = connect(url)
     yield Look("status", "s", _timed(lambda: _plain_status(url)), _timed(lambda: _status(engine)))
@@ -52,7 +56,7 @@ def looks(server: Server, *, filled: int) -> Iterator[Look]:
         _timed(lambda: optuna.load_study(study_name=STUDY, storage=url).trials),
         _timed(lambda: Mirror(engine, open_study(engine, STUDY)).refresh()),
     )
-    yield from _pages(url)
+    yield from _pages(url, engine)
     engine.dispose()
 
 
@@ -71,18 +75,17 @@ def memory(server: Server, *, filled: int) -> Iterator[Look]:
         yield Look(name, "MiB", *(found[kind][key] / 2**20 for kind in KINDS))
 
 
-def _pages(url: str) -> Iterator[Look]:
-    """optuna-dashboard's own requests: plain through its own storage, muster's as it is served."""
+def _pages(url: str, engine: Engine) -> Iterator[Look]:
+    """optuna-dashboard's own requests, through its own storage and through muster's."""
     storage = RDBStorage(url, skip_compatibility_check=True, skip_table_creation=True)
-    apps = {"plain": wsgi(storage), "muster": create_app(url)}
     study_id = storage.get_study_id_from_name(STUDY)
-    page = f"/api/studies/{study_id}"
     newest = len(storage.get_all_trials(study_id, deepcopy=False)) - 1
-    listed = [_timed(lambda app=app: _ask(app, "/api/studies")) for app in apps.values()]
-    yield Look("dashboard: the studies", "s", *listed)
-    yield Look("dashboard: a study's page", "s", *(_once(app, page) for app in apps.values()))
+    apps = (wsgi(storage), wsgi(ShownStorage(Board(engine))))
+    page = f"/api/studies/{study_id}"
+    yield Look("dashboard: the studies", "s", *(_once(app, "/api/studies") for app in apps))
+    yield Look("dashboard: a study's page", "s", *(_once(app, page) for app in apps))
     time.sleep(STALE_SECONDS)
-    refreshed = (_once(app, page, after=newest) for app in apps.values())
+    refreshed = (_once(app, page, after=newest) for app in apps)
     yield Look("dashboard: a refresh of it", "s", *refreshed)
 
 

@@ -6,6 +6,7 @@ from inspect import Parameter, signature
 from pathlib import Path
 
 import pytest
+from benchmarks import page as performance
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -120,3 +121,16 @@ def _help(words: list[str]) -> str | None:
         path.append(word)
     result = CliRunner().invoke(app, [*path, "--help"], env={"COLUMNS": "200"})
     return result.output if result.exit_code == 0 else None
+
+
+def test_the_page_of_figures_says_what_the_results_say() -> None:
+    text = performance.PAGE.read_text(encoding="utf-8")
+    assert performance.filled(text) == text, "run `python -m benchmarks.page`"
+
+
+def test_every_table_of_the_page_of_figures_is_one_of_a_benchmark(tmp_path: Path) -> None:
+    text = performance.PAGE.read_text(encoding="utf-8")
+    names = {found["name"] for found in performance.BLOCK.finditer(text)}
+    assert names == {*performance.BLOCKS, "scale.chart"}
+    unmeasured = performance.filled(text, tmp_path)
+    assert unmeasured.count("Not measured yet") == len(performance.BLOCKS)
