@@ -54,17 +54,20 @@ def npy(array: NDArray[Any]) -> bytes:
     return stream.getvalue()
 
 
-def tell(engine: Engine, study: Study, walks: Dataset, *, value: float, member: Member) -> None:
-    """Tell one completed trial with everything that a worker stores."""
-    learning_rate = 0.001 + value / 1000
-    proposal = Proposal(
-        {"learning_rate": learning_rate, "architecture": member.config.architecture.name},
+def proposed(learning_rate: float, architecture: str) -> Proposal:
+    return Proposal(
+        {"learning_rate": learning_rate, "architecture": architecture},
         {
             "learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
             "architecture": CategoricalDistribution(("gru", "cnn", "lstm")),
         },
     )
-    held = take(engine, study, propose=lambda: proposal)
+
+
+def tell(engine: Engine, study: Study, walks: Dataset, *, value: float, member: Member) -> None:
+    """Tell one completed trial with everything that a worker stores."""
+    name = member.config.architecture.name
+    held = take(engine, study, propose=lambda: proposed(0.001 + value / 1000, name))
     oof = value * np.eye(3)[walks.labels] + (1 - value) / 3
     oof[walks.test_index] = np.nan
     parts = {
@@ -89,7 +92,7 @@ def test_a_study_becomes_a_bundle_that_predicts(
     by_name = {member.config.architecture.name: member for member in bundle.members}
     for name, value in (("cnn", 0.5), ("gru", 0.9), ("lstm", 0.7)):
         tell(engine, study, walks, value=value, member=by_name[name])
-    pruned = take(engine, study)
+    pruned = take(engine, study, propose=lambda: proposed(0.01, "gru"))
     trials.tell(engine, pruned, state=TrialState.PRUNED, value=None, attributes={}, blobs={})
 
     told = load_trials(engine, study)
