@@ -7,6 +7,7 @@ from muster_cli import (
     data,
     database,
     ensemble,
+    fleet,
     proxy,
     run,
     serve,
@@ -35,3 +36,4 @@ app.add_typer(database.app, name="db")
 app.add_typer(data.app, name="data")
 app.add_typer(study.app, name="study")
 app.add_typer(bundle.app, name="bundle")
+app.add_typer(fleet.app, name="fleet")

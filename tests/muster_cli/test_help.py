@@ -25,6 +25,9 @@ HELP = {
     ),
     ("worker",): ("--study", "--device", "--threads", "--slots", "--db"),
     ("status",): ("--watch", "--json", "--db"),
+    ("doctor",): ("--json", "--db"),
+    ("fleet",): ("up", "list", "scale", "logs", "down"),
+    ("fleet", "up"): ("--workers", "--study", "--gpus", "--image", "--send", "--network", "--db"),
     ("ensemble",): (
         "--wait",
         "--out",

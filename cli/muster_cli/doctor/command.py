@@ -21,9 +21,18 @@ from muster_cli.doctor.disk import judge_disk, read_free
 from muster_cli.doctor.python import judge_python
 from muster_cli.doctor.torch import judge_gpu, judge_torch, read_gpu, read_torch
 from muster_cli.doctor.versions import judge_muster
-from muster_cli.options import FIRST_SECONDS, Db, Json, connect, open_database, settings_for
+from muster_cli.options import (
+    FIRST_SECONDS,
+    Db,
+    Json,
+    connect,
+    database_url,
+    open_for_worker,
+    settings_for,
+)
 from muster_db import checks, urls
 from muster_db.distance import round_trip_seconds
+from muster_db.proxy.client import is_remote
 from muster_db.study import OPEN, list_studies
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -72,28 +81,29 @@ def _machine(settings: Settings) -> Iterator[Finding]:
 
 def _database(settings: Settings) -> list[Finding]:
     """Raises Unavailable where nobody answers."""
-    engine = connect(settings).execution_options(muster_patience=FIRST_SECONDS)
     try:
-        kind, number = checks.read_version(engine) if _exists(engine) else ("", "")
-        if kind:
-            found = [
-                Finding(DATABASE, "ok", urls.show(engine.url)),
-                checks.judge_version(kind, number),
-                checks.judge_round_trip(round_trip_seconds(engine)),
-            ]
-        else:
-            found = []
-        if kind == "sqlite":
-            folder = Path(str(engine.url.database)).absolute().parent
-            found.append(judge_disk(DATABASE, folder, read_free(folder)))
-        elif kind:
-            found.append(checks.judge_skew(checks.read_skew(engine)))
-            found += checks.judge_server(checks.read_server(engine), host=engine.url.host or "")
+        found = [] if is_remote(database_url(settings)) else _server(settings)
         return [*found, *_contents(settings)]
     except Unavailable:
         raise
     except MusterError as error:
         return [Finding(DATABASE, "fail", "refused", str(error))]
+
+
+def _server(settings: Settings) -> list[Finding]:
+    engine = connect(settings).execution_options(muster_patience=FIRST_SECONDS)
+    if not _exists(engine):
+        return []
+    kind, number = checks.read_version(engine)
+    found = [
+        Finding(DATABASE, "ok", urls.show(engine.url)),
+        checks.judge_version(kind, number),
+    ]
+    if kind == "sqlite":
+        folder = Path(str(engine.url.database)).absolute().parent
+        return [*found, judge_disk(DATABASE, folder, read_free(folder))]
+    found.append(checks.judge_skew(checks.read_skew(engine)))
+    return found + checks.judge_server(checks.read_server(engine), host=engine.url.host or "")
 
 
 def _exists(engine: Engine) -> bool:
@@ -105,10 +115,11 @@ def _exists(engine: Engine) -> bool:
 def _contents(settings: Settings) -> list[Finding]:
     """The tables, and the studies in them."""
     try:
-        engine = open_database(settings)
+        database = open_for_worker(settings)
+        seconds = round_trip_seconds(database)
         studies = {
             each.name: each.contract.code_version
-            for each in list_studies(engine)
+            for each in list_studies(database)
             if each.state == OPEN
         }
     except Unavailable:
@@ -116,4 +127,8 @@ def _contents(settings: Settings) -> list[Finding]:
     except MusterError as error:
         return [Finding("tables", "fail", "not as this muster needs them", str(error))]
     count = f"{len(studies)} open stud{'y' if len(studies) == 1 else 'ies'}"
-    return [Finding("tables", "ok", count), judge_muster(version("muster"), studies)]
+    return [
+        checks.judge_round_trip(seconds),
+        Finding("tables", "ok", count),
+        judge_muster(version("muster"), studies),
+    ]

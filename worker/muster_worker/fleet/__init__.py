@@ -1,0 +1,1 @@
+"""Workers in containers on Docker engines, this machine's or others'."""
