@@ -14,6 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from warm import run_warm
+
 SECONDS = 120.0
 RUN = ("run", "waves.toml", "--space", "space.toml", "--trials", "5", "--out", "out")
 CHANNELS = ("x", "y")
@@ -105,8 +107,16 @@ def finish(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
 def muster(
     *arguments: str | Path, folder: Path, **changes: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run muster in that folder to its end."""
-    return finish(start(*arguments, folder=folder, **changes))
+    """Run muster in that folder to its end, in a process that has its imports behind it.
+
+    What is watched, stopped or killed on its way is started, and has everything before it.
+    """
+    return run_warm(
+        [str(each) for each in arguments],
+        folder=folder,
+        environment=environment(folder, **changes),
+        seconds=SECONDS,
+    )
 
 
 def done(*arguments: str | Path, folder: Path, **changes: str) -> str:

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from benchmarks.servers import Server, server_binary
 
-from commands import RUN, Finished, muster, write_example
+from commands import RUN, Finished, finish, start, write_example
 from databases import Emptied, sqlite_with_tables
 from muster_db.engine import connect
 
@@ -123,6 +123,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """RUN, ended; tests only read what it left."""
     folder = tmp_path_factory.mktemp("finished")
     write_example(folder)
-    ended = muster(*RUN, folder=folder)
+    # From the first import on, as a user starts it.
+    ended = finish(start(*RUN, folder=folder))
     assert ended.returncode == 0, ended.stderr
     return Finished(folder, ended)

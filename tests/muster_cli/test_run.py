@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -88,16 +89,16 @@ def test_bundle_predicts_the_test_part_as_the_run_did(finished: Finished, tmp_pa
     assert predictions.read_bytes() == (finished.folder / "out" / "predictions.csv").read_bytes()
 
 
-def test_run_again_is_complete_and_a_larger_budget_goes_on(tmp_path: Path) -> None:
-    write_example(tmp_path)
-    run = [*RUN[:5], "2", *RUN[6:]]
-    done(*run, folder=tmp_path)
-    again = muster(*run, folder=tmp_path)
+def test_run_again_is_complete_and_a_larger_budget_goes_on(
+    finished: Finished, tmp_path: Path
+) -> None:
+    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True)
+    again = muster(*RUN, folder=tmp_path)
     assert again.returncode == 0
     assert "going on with it" in again.stderr
-    assert "all 2 trials are done" in again.stderr
-    done(*RUN[:5], "3", *RUN[6:], folder=tmp_path)
-    assert json.loads((tmp_path / "out" / "summary.json").read_text())["trials"] == 3
+    assert "all 5 trials are done" in again.stderr
+    done(*RUN[:5], "6", *RUN[6:], folder=tmp_path)
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["trials"] == 6
 
 
 def test_another_contract_under_the_same_name_is_refused_with_what_differs(
