@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,7 +39,8 @@ NO_SERVER = "no mariadbd or mysqld here: install mariadb-server to run the MySQL
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Put the stack's and the system's tests, which mostly wait, first: others run beside them.
 
-    What needs a GPU is left out where there is none, and counted as deselected.
+    Then those that start commands: the quick ones are left for the end, when processes run out of
+    files to take. What needs a GPU is left out where there is none, and counted as deselected.
     """
     if not torch.cuda.is_available():
         left_out = [item for item in items if item.get_closest_marker("cuda") is not None]
@@ -44,8 +50,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         key=lambda item: (
             item.get_closest_marker("docker") is None,
             "system" not in item.path.parent.name,
+            not _starts_commands(item.path),
         )
     )
+
+
+@cache
+def _starts_commands(path: Path) -> bool:
+    return "from commands import" in path.read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
@@ -120,10 +132,25 @@ def engine(kind: str, request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    """RUN, ended; tests only read what it left."""
-    folder = tmp_path_factory.mktemp("finished")
+    """RUN, ended; tests only read what it left. Processes of one test run share the search."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, said = tmp_path_factory.mktemp("finished"), root / "ended.json"
+    with (root / "ended.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not said.exists():
+            _run_once(root / "ended", said)
+        # A copy each: who reads an SQLite file writes beside it.
+        shutil.copytree(root / "ended", folder, dirs_exist_ok=True)
+    return Finished(folder, subprocess.CompletedProcess(**json.loads(said.read_text())))
+
+
+def _run_once(folder: Path, said: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
     write_example(folder)
     # From the first import on, as a user starts it.
     ended = finish(start(*RUN, folder=folder))
     assert ended.returncode == 0, ended.stderr
-    return Finished(folder, ended)
+    said.write_text(json.dumps(vars(ended)))
