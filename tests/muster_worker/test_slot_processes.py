@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from commands import finish, messages, muster, started, wait_until
+from commands import finish, messages, start, started, wait_until
 from muster_db import workers
 from muster_db.engine import transact
 from muster_db.progress import StudyProgress, progress
@@ -33,7 +33,7 @@ def test_two_slots_share_a_budget_exactly(
     engine: Engine, make_study: MakeStudy, tmp_path: Path
 ) -> None:
     study = make_study(budget=6, epochs=20)
-    ended = muster("worker", "--slots", "2", "--db", str(engine.url), folder=tmp_path)
+    ended = finish(start("worker", "--slots", "2", "--db", str(engine.url), folder=tmp_path))
     assert ended.returncode == 0, ended.stderr
     assert "worker: 2 slots for all open studies, CPU threads of each: 1" in ended.stderr
     assert progress(engine, study) == StudyProgress(6, 6, 0, 0, "open")
@@ -73,7 +73,7 @@ def test_slot_that_cannot_serve_has_its_message_said_by_the_worker_alone(
 ) -> None:
     make_study()
     command = ("worker", "--slots", "2", "--study", "other", "--db", str(engine.url))
-    ended = muster(*command, folder=tmp_path)
+    ended = finish(start(*command, folder=tmp_path))
     assert ended.returncode == 2
     assert len(messages(ended)) == 1
     assert "other" in messages(ended)[0]
