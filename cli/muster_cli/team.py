@@ -86,7 +86,7 @@ def revoke(name: Name, db: Db = None) -> None:
         )
 
 
-def members_(db: Db = None, json: Json = False) -> None:
+def show_members(db: Db = None, json: Json = False) -> None:
     """Show who takes part, from where and with what."""
     engine = open_database(settings_for(db))
     members.check_server(engine)

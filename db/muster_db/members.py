@@ -8,11 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, case, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Engine,
+    Executable,
+    Row,
+    case,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from muster.errors import MusterError, UserError
 from muster_db import accounts, leases
@@ -40,11 +53,14 @@ class Member:
 
 @dataclass(frozen=True)
 class Invited:
-    """A new member with her password. is_ended_by_server: whether the server itself locks her
-    account at its end; else muster does when somebody runs `muster members`."""
+    """A new member with her password.
+
+    is_ended_by_server: whether the server itself locks her account at its end; else muster does
+    when somebody runs `muster members`.
+    """
 
     member: Member
-    password: str
+    password: str = field(repr=False)
     is_ended_by_server: bool
 
 
@@ -70,7 +86,6 @@ class Presence:
 class Revoked:
     """What became of it. sessions: those of hers that this account had no right to end."""
 
-    member: Member
     released: int
     sessions: tuple[int, ...]
 
@@ -108,7 +123,9 @@ def invite(
         return Invited(member, password, transact(engine, make))
     except MusterError:
         gone = delete(members).where(members.c.member_id == member.member_id)
-        transact(engine, lambda connection: connection.execute(gone))
+        transact(engine, partial(_run, statement=gone))
+        with suppress(MusterError):
+            transact(engine, lambda connection: accounts.drop(connection, account))
         raise
 
 
@@ -122,19 +139,16 @@ def revoke(engine: Engine, name: str) -> Revoked:
     known = _named(engine, name)
     if not known:
         raise UserError(f"there is no member {name!r}; see `muster members`")
-    row = known[-1]
-
-    def shut_out(connection: Connection) -> list[int]:
-        # In this order nobody comes back between two of the steps.
-        accounts.lock(connection, row.account)
-        return accounts.kill_sessions(connection, row.account)
-
-    left = transact(engine, shut_out)
-    released = transact(engine, lambda connection: _release(connection, row.account))
-    transact(engine, lambda connection: accounts.drop(connection, row.account))
-    noted = update(members).where(members.c.member_id == row.member_id)
-    transact(engine, lambda connection: connection.execute(noted.values(revoked_at=clock())))
-    return Revoked(_member(row), released, tuple(left))
+    left: list[int] = []
+    released = 0
+    # More than one where two invited her at the same time.
+    for row in known:
+        left += transact(engine, partial(_shut_out, account=row.account))
+        released += transact(engine, partial(_release, account=row.account))
+        transact(engine, partial(accounts.drop, account=row.account))
+        noted = update(members).where(members.c.member_id == row.member_id)
+        transact(engine, partial(_run, statement=noted.values(revoked_at=clock())))
+    return Revoked(released, tuple(left))
 
 
 def end_expired(engine: Engine) -> list[str]:
@@ -147,16 +161,11 @@ def end_expired(engine: Engine) -> list[str]:
         members.c.revoked_at.is_(None), members.c.locked_at.is_(None), _is_over()
     )
     rows = transact(engine, lambda connection: connection.execute(due).all(), read_only=True)
-
-    def end(connection: Connection, row: Row[Any]) -> None:
-        accounts.lock(connection, row.account)
-        accounts.kill_sessions(connection, row.account)
-        _release(connection, row.account)
-        noted = update(members).where(members.c.member_id == row.member_id)
-        connection.execute(noted.values(locked_at=clock()))
-
     for row in rows:
-        transact(engine, lambda connection, row=row: end(connection, row))  # type: ignore[misc]
+        transact(engine, partial(_shut_out, account=row.account))
+        transact(engine, partial(_release, account=row.account))
+        noted = update(members).where(members.c.member_id == row.member_id)
+        transact(engine, partial(_run, statement=noted.values(locked_at=clock())))
     return [row.name for row in rows]
 
 
@@ -255,6 +264,16 @@ def _is_over() -> Any:
 
 def _member(row: Row[Any]) -> Member:
     return Member(**{name: getattr(row, name) for name in Member.__dataclass_fields__})
+
+
+def _run(connection: Connection, statement: Executable) -> None:
+    connection.execute(statement)
+
+
+def _shut_out(connection: Connection, account: str) -> list[int]:
+    """Let nobody in and nobody stay; in this order nobody comes back between the two."""
+    accounts.lock(connection, account)
+    return accounts.kill_sessions(connection, account)
 
 
 def _release(connection: Connection, account: str) -> int:

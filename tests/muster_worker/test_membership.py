@@ -396,3 +396,11 @@ def test_a_study_that_is_gone_and_one_that_never_was_are_told(
     delete_study(engine, study)
     ended = command("worker", "--device", "cpu", join=token)
     assert "there is no study 'gone'" in str(ended.exception)
+
+
+def test_a_server_whose_certificate_is_missing_does_not_start() -> None:
+    with tempfile.TemporaryDirectory(prefix="muster-mariadb-") as name:
+        options = ["--require-secure-transport=ON"]
+        options += [f"--ssl-{kind}={name}/{kind}.pem" for kind in ("ca", "cert", "key")]
+        with pytest.raises(RuntimeError, match="SSL"):
+            Server(Path(name), options=options).install()
