@@ -37,7 +37,7 @@ def settings_at(settings: Settings, given: str) -> Settings:
         given = _from_file(Path(given))
     if not tokens.is_token(given):
         return settings.model_copy(update={"db_url": given, "join": None})
-    if given in sys.argv:
+    if any(given in word for word in sys.argv):
         hide_argument(given)
         progress.print(
             "warning: a join token on the command line can be read by others on this machine "
