@@ -13,7 +13,7 @@ from muster.data.dataset import Dataset
 from muster.selection import Choice
 from muster.voting import decide
 from muster_ensemble import figures
-from muster_ensemble.figures import Part, TrialPoint
+from muster_ensemble.figures import Cell, Part, TrialPoint
 from muster_ensemble.files import write_file
 from muster_ensemble.select import Candidate
 from muster_ensemble.standings import Standing
@@ -58,12 +58,14 @@ def write_report(
     whether the members were trained again on all labelled data.
     """
     parts = _parts(dataset, members, choice)
+    between = figures.disagreements(
+        members, dataset.labels[dataset.train_index], dataset.train_index
+    )
     classes = dataset.schema.classes
-    train = dataset.train_index
     page = _environment().get_template("report.html.j2").render(
         study=study,
         dataset=dataset,
-        sequences={"training": len(train), "test": len(dataset.test_index)},
+        sequences={"training": len(dataset.train_index), "test": len(dataset.test_index)},
         standings=[(each, bar) for each, bar in zip(standings, _bars(standings), strict=True)],
         taken=next(each for each in standings if each.is_taken),
         single=next(each for each in standings if each.estimate is not None),
@@ -80,7 +82,8 @@ def write_report(
         confusions=[figures.confusion(part, classes) for part in parts],
         errors=[figures.confusions(part, classes) for part in parts],
         class_f1=[figures.class_f1(part, classes) for part in parts],
-        disagreements=figures.disagreements(members, dataset.labels[train], train),
+        disagreements=between,
+        most_disagreement=_most(between),
         score_chart=figures.curves(members, "score"),
         loss_chart=figures.curves(members, "train_loss"),
         trials_chart=figures.best_over_trials(
@@ -96,6 +99,12 @@ def write_report(
         number=_number,
     )  # fmt: skip
     write_file(path, page.encode())
+
+
+def _most(between: Sequence[Sequence[Cell]]) -> float:
+    """The largest share of two members, for the darkest shade; never 0."""
+    shares = [cell.share for i, row in enumerate(between) for j, cell in enumerate(row) if i != j]
+    return max(shares, default=0.0) or 1.0
 
 
 def _environment() -> Environment:
