@@ -125,7 +125,8 @@ def engine(kind: str, request: pytest.FixtureRequest) -> Iterator[Engine]:
     if kind == "sqlite":
         connected = sqlite_with_tables(request.getfixturevalue("tmp_path") / "engine.db")
     else:
-        connected = connect(request.getfixturevalue("emptied").url())
+        # Threads of a test may share it, as processes share a server.
+        connected = connect(request.getfixturevalue("emptied").url(), connections=4)
     yield connected
     connected.dispose()
 

@@ -7,10 +7,11 @@ order, the trial's before the study's, so that verbs wait for each other but do 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from optuna.trial import TrialState
-from sqlalchemy import Connection, Engine, ScalarSelect, select, update
+from sqlalchemy import Connection, Engine, Row, ScalarSelect, select, update
 
 from muster.errors import LeaseLost, NotAllowed, UserError
 from muster_db import blobs as store
@@ -221,14 +222,18 @@ def reap(engine: Engine, study: StudyKey | None = None) -> int:
     study_id = None if study is None else study.study_id
     dropped: list[str] = []
 
-    def verb(connection: Connection) -> int:
-        rows = leases.left(connection, study_id, only_due=True)
-        lapses = [leases.lapse(connection, row) for row in rows]
-        dropped.extend(sha for lapse in lapses for sha in lapse.dropped)
-        return sum(lapse.state is not None for lapse in lapses)
+    def read(connection: Connection) -> Sequence[Row[Any]]:
+        return leases.left(connection, study_id, only_due=True)
+
+    def move(connection: Connection, row: Row[Any]) -> bool:
+        lapse = leases.lapse(connection, row)
+        dropped.extend(lapse.dropped)
+        return lapse.state is not None
 
     try:
-        moved = transact(engine, verb)
+        rows = transact(engine, read, read_only=True)
+        # One by one: each locks the study after its trial, and would wait for the next trial so.
+        moved = sum(transact(engine, partial(move, row=row)) for row in rows)
     except NotAllowed:
         # Who only looks leaves it to those who work.
         return 0

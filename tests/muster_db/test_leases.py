@@ -1,18 +1,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from benchmarks.servers import Server
 from optuna.trial import TrialState
 from sqlalchemy import Engine, select, update
 
+from commands import wait_until
+from databases import Emptied
 from muster.errors import LeaseLost
-from muster_db import blobs, trials
+from muster_db import blobs, leases, trials
 from muster_db.claims import Claim, claim
 from muster_db.clock import clock
+from muster_db.engine import connect
 from muster_db.progress import StudyProgress, progress
 from muster_db.study import Study
 from muster_db.tables import blobs as table
+from muster_db.tables import trials as table_of_trials
 from muster_db.tables import workers
 from muster_db.workers import list_workers, register
 from samples import make_study, proposer, run_out, take
@@ -162,3 +168,34 @@ def test_extending_and_waiting_for_a_trial_show_the_worker_as_seen(engine: Engin
     waiting = claim(engine, study, worker_id=other.worker_id, lease_seconds=60, propose=proposer())
     assert isinstance(waiting, StudyProgress)
     assert list_workers(engine, study)[1].seen_at >= first.seen_at
+
+
+@pytest.mark.mariadb
+def test_reaping_many_trials_never_holds_the_study_while_it_waits_for_a_trial(
+    mariadb: Server, emptied: Emptied
+) -> None:
+    engine = connect(emptied.url(), connections=2)
+    study = make_study(engine)
+    early, late = (take(engine, study, worker_id=worker) for worker in (1, 2))
+    for held in (early, late):
+        run_out(engine, held)
+    # A verb of the later trial's worker, half way: it has its trial and now wants the study.
+    with ThreadPoolExecutor(1) as pool:
+        with engine.begin() as connection:
+            mine = update(table_of_trials).where(table_of_trials.c.trial_id == late.trial_id)
+            connection.execute(mine.values(expires_at=clock(60)))
+            reaping = pool.submit(trials.reap, engine)
+            wait_until(lambda: waiting_transactions(mariadb) == 1)
+            leases.mark_changed(connection, study.study_id, late.trial_id)
+        assert reaping.result(30) == 1
+    assert progress(engine, study) == StudyProgress(4, 0, 1, 1, "open")
+    engine.dispose()
+
+
+def waiting_transactions(server: Server) -> int:
+    """How many wait for a lock."""
+    waiting = "SELECT COUNT(*) FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+    with server.connect(password="") as connection, connection.cursor() as cursor:
+        cursor.execute(waiting)
+        row = cursor.fetchone()
+        return int(row[0]) if row else 0
