@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench bench-training bench-coordination bench-search-quality bench-scale bench-faults bench-voting bench-predict bench-honesty up down lock clean
+.PHONY: help install run test check bench bench-dashboard bench-training bench-coordination bench-search-quality bench-scale bench-faults bench-voting bench-predict bench-honesty up down lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ check: .venv/installed  ## lint, types and the floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: bench-training bench-faults bench-voting bench-coordination bench-scale bench-search-quality  ## every benchmark
+bench: bench-training bench-faults bench-voting bench-coordination bench-scale bench-dashboard bench-search-quality  ## every benchmark
 
 bench-training: .venv/installed  ## epoch times against a plain DataLoader loop
 	$(BIN)/python -m benchmarks.training
@@ -41,6 +41,9 @@ bench-scale: .venv/installed  ## 200 simulated workers and 10,000 trials on one 
 
 bench-search-quality: .venv/installed  ## the best configurations found, beside plain Optuna; half an hour
 	$(BIN)/python -m benchmarks.search_quality
+
+bench-dashboard: .venv/installed  ## fifty readers on a study of 5,000 trials with 100 reports each
+	$(BIN)/python -m benchmarks.readers
 
 bench-faults: .venv/installed  ## kill workers, stop databases, cut networks, fill disks
 	$(BIN)/python -m benchmarks.faults

@@ -32,8 +32,8 @@ VALUE_KIND = TrialValueModel.TrialValueType.FINITE
 DAY = datetime(2026, 1, 1)
 
 
-def fill(engine: Engine, study: Study, *, trials: int) -> None:
-    """Add so many complete trials of REPORTS reports to a study that has none."""
+def fill(engine: Engine, study: Study, *, trials: int, reports: int = REPORTS) -> None:
+    """Add so many complete trials of so many reports each to a study that has none."""
     rng = np.random.default_rng(0)
     with engine.begin() as connection:
         first = 1 + (
@@ -43,7 +43,7 @@ def fill(engine: Engine, study: Study, *, trials: int) -> None:
         numbers = range(start, min(start + BATCH, trials))
         rows: dict[Any, list[dict[str, Any]]] = {table: [] for table in _TABLES}
         for number in numbers:
-            _add(rows, study, first + number, number, rng)
+            _add(rows, study, first + number, number, rng, reports=reports)
         with engine.begin() as connection:
             for table, each in rows.items():
                 connection.execute(insert(table), each)
@@ -70,6 +70,8 @@ def _add(
     trial_id: int,
     number: int,
     rng: np.random.Generator,
+    *,
+    reports: int,
 ) -> None:
     params: dict[str, Any] = {
         name: float(rng.uniform(low, high)) for name, (low, high) in FLOATS.items()
@@ -109,7 +111,7 @@ def _add(
             "intermediate_value": 0.5,
             "intermediate_value_type": REPORT_KIND,
         }
-        for step in range(REPORTS)
+        for step in range(reports)
     ]
     rows[tables.trials].append(
         {
@@ -125,7 +127,7 @@ def _add(
             "params_hash": Proposal(params, DISTRIBUTIONS).hash,
             "params": digest.of_params(params, DISTRIBUTIONS),
             "outcome": digest.of_outcome(
-                TrialState.COMPLETE, value_of(params), dict.fromkeys(range(REPORTS), 0.5)
+                TrialState.COMPLETE, value_of(params), dict.fromkeys(range(reports), 0.5)
             ),
         }
     )

@@ -64,6 +64,8 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn ships no types
             "workers": 1,
             "threads": THREADS,
             "graceful_timeout": 5,
+            # Longer than the pages wait before they ask again.
+            "keepalive": 10,
             "loglevel": "warning",
             "control_socket_disable": True,
         }.items():

@@ -15,7 +15,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna.trial import FrozenTrial, TrialState
 
 from muster_dashboard import artifacts
-from muster_dashboard.board import Board, StudySight
+from muster_dashboard.board import ANY, Board, StudySight
 from muster_db.watching import SeenTrial, StudyHead
 
 
@@ -30,7 +30,7 @@ class ShownStorage(BaseStorage):
         self._frozen: dict[int, tuple[SeenTrial, FrozenTrial]] = {}
 
     def get_all_studies(self) -> list[FrozenStudy]:
-        sight = self._board.look()
+        sight = self._board.look(ANY)
         return [
             self._freeze_study(head, sight.studies.get(head.name))
             for head in sorted(sight.heads, key=lambda head: head.study_id)

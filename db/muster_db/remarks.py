@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, select
+from sqlalchemy import Connection, Engine, select
 
 from muster_db import records
 from muster_db.engine import transact
@@ -29,11 +30,9 @@ def save(
     pieces = [
         body[begin : begin + PIECE_CHARACTERS] for begin in range(0, len(body), PIECE_CHARACTERS)
     ]
-    values = {counter: version} | {f"{start}{i}": piece for i, piece in enumerate(pieces)}
-    rows = [
-        {"study_id": study.study_id, "key": key, "value_json": json.dumps(value)}
-        for key, value in values.items()
-    ]
+    values: dict[str, Any] = {counter: version} | {
+        f"{start}{i}": piece for i, piece in enumerate(pieces)
+    }
 
     def verb(connection: Connection) -> bool:
         # Two writers of one version must not both succeed.
@@ -45,8 +44,15 @@ def save(
         ).scalar()
         if version != 1 + (0 if known is None else int(json.loads(known))):
             return False
-        old = facts.c.key.startswith(start, autoescape=True)
-        connection.execute(delete(facts).where(of_study, old))
+        # What a longer note leaves behind is emptied: a worker's account may delete nothing here.
+        old = connection.execute(
+            select(facts.c.key).where(of_study, facts.c.key.startswith(start, autoescape=True))
+        ).scalars()
+        texts = dict.fromkeys(old, "") | values
+        rows = [
+            {"study_id": study.study_id, "key": key, "value_json": json.dumps(value)}
+            for key, value in texts.items()
+        ]
         records.upsert(connection, facts, rows, keys=("study_id", "key"))
         return True
 

@@ -11,7 +11,6 @@ from muster_dashboard.board import ANY, Board
 from muster_db import trials
 from muster_db.engine import connect
 from muster_db.study import delete_study
-from muster_db.watching import read_trials
 from samples import make_study, take
 from searches import tell
 from shows import NAME, Show
@@ -64,16 +63,3 @@ def test_a_database_that_is_away_is_asked_once_for_all_readers(tmp_path: Path) -
             board.look(NAME)
     assert (board.looks, board.errors) == (1, 1)
     assert board.is_reachable() is not None
-
-
-def test_trials_of_before_digests_are_read_from_optunas_tables(lite: Engine) -> None:
-    study = make_study(lite)
-    held = take(lite, study)
-    trials.report(lite, held, [(0, 0.25), (1, float("inf"))])
-    tell(lite, held, 0.5)
-    with lite.begin() as connection:
-        before = read_trials(connection, study.study_id, since=0)
-        connection.exec_driver_sql("UPDATE muster_trials SET params = NULL, outcome = NULL")
-        after = read_trials(connection, study.study_id, since=0)
-    for one, other in zip(before, after, strict=True):
-        assert (one.params, one.value, one.reports) == (other.params, other.value, other.reports)
