@@ -27,7 +27,7 @@ MARGIN = 0.06
 
 @dataclass(frozen=True)
 class Bar:
-    """A standing's interval on the scale of all of them, in percent. point: None, none shown."""
+    """A standing's interval and figures on the scale of all of them, in percent."""
 
     left: float
     width: float
@@ -66,7 +66,7 @@ def write_report(
         study=study,
         dataset=dataset,
         sequences={"training": len(dataset.train_index), "test": len(dataset.test_index)},
-        standings=[(each, bar) for each, bar in zip(standings, _bars(standings), strict=True)],
+        standings=list(zip(standings, _bars(standings), strict=True)),
         taken=next(each for each in standings if each.is_taken),
         single=next(each for each in standings if each.estimate is not None),
         has_test=len(parts) > 1,

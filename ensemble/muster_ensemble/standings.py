@@ -23,8 +23,8 @@ from muster_ensemble.ledger import Ledger
 from muster_ensemble.select import Candidate
 from muster_ensemble.summary import of_test_part
 
-# Numbers in a ledger up to which estimating every rule is a matter of seconds.
-SMALL = 10_000_000
+# Numbers in a ledger up to which estimating every rule takes some ten seconds at most.
+SMALL = 50_000_000
 
 
 @dataclass(frozen=True)
