@@ -36,3 +36,9 @@ def test_a_password_in_the_query_is_hidden(name: str) -> None:
     with pytest.raises(UserError, match="muster knows") as raised:
         connect(f"postgresql://host/muster?{name}=swordfish")
     assert "swordfish" not in str(raised.value)
+
+
+def test_where_the_ca_lies_is_no_part_of_a_message() -> None:
+    query = "ssl_ca=/a/b.pem&ssl_check_hostname=false&charset=utf8mb4"
+    url = make_url(f"mysql+pymysql://muster@host/muster?{query}")
+    assert show(url) == "mysql+pymysql://muster@host/muster?charset=utf8mb4"

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Event
 
@@ -22,8 +22,9 @@ from conftest import NO_SERVER
 from muster.errors import AccessDenied, MembershipEnded, MusterError, NotAllowed, UserError
 from muster.settings import Settings
 from muster_cli.commands import app
+from muster_cli.invitation import PARTING_SECONDS, membership
 from muster_db import blobs, members, schema, tokens, trials, workers
-from muster_db.engine import connect, transact
+from muster_db.engine import connect, now, transact
 from muster_db.members import Invited, Presence, invite, list_members, revoke
 from muster_db.mirror import Mirror
 from muster_db.study import Study, delete_study
@@ -384,6 +385,20 @@ def test_an_invitation_that_ran_out_says_so_by_the_databases_clock(
     assert isinstance(refused.exception, AccessDenied)
     assert "muster invite judy" in str(refused.exception)
     assert guest.password not in str(refused.exception)
+
+
+def test_a_worker_is_asked_to_stop_before_its_membership_ends(
+    engine: Engine, authority: Authority
+) -> None:
+    end = transact(engine, now) + timedelta(seconds=PARTING_SECONDS + 1.0)
+    guest = token_of(invited(engine, "niaj"), engine, authority.pem)
+    token = tokens.write(guest.model_copy(update={"expires_at": end}))
+    stop = Event()
+    with (
+        pytest.raises(MembershipEnded, match="for others to go on with"),
+        membership(engine, Settings(join=token), stop),
+    ):
+        assert stop.wait(30.0)
 
 
 def test_a_study_that_is_gone_and_one_that_never_was_are_told(

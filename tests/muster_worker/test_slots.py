@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from commands import wait_until
-from muster.errors import MusterError, Unavailable, UserError
+from muster.errors import MembershipEnded, MusterError, Unavailable, UserError
 from muster_worker.probe import Probe
 from muster_worker.signals import StopRequest
 from muster_worker.slots import supervise
@@ -166,7 +166,9 @@ def test_slot_that_finds_no_memory_left_on_its_own_stays(supervised: Supervised)
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [(1, MusterError), (2, UserError), (3, Unavailable)], ids=["1", "2", "3"]
+    ("code", "kind"),
+    [(1, MusterError), (2, UserError), (3, Unavailable), (4, MembershipEnded)],
+    ids=["1", "2", "3", "4"],
 )
 def test_worst_slot_decides_how_the_worker_ends(
     supervised: Supervised, code: int, kind: type[MusterError]
