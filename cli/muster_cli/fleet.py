@@ -29,6 +29,10 @@ Engine = Annotated[
     str, typer.Argument(help="local, unix:///path/to/docker.sock or ssh://user@host[:port].")
 ]
 Engines = Annotated[list[str] | None, typer.Argument(help="Engines, as for up; local by default.")]
+Fleet = Annotated[
+    str, typer.Option("--fleet", help="Its name, where an engine has several people's.")
+]
+FLEET = "muster"
 Workers = Annotated[int, typer.Option("--workers", min=0, help="How many containers.")]
 
 
@@ -59,6 +63,7 @@ def up(
             "--network", help="The engine's network to join; host where the database is here."
         ),
     ] = None,
+    fleet: Fleet = FLEET,
     db: Db = None,
 ) -> None:
     """Start workers there. The database's URL or token travels in a file that they alone read."""
@@ -69,6 +74,7 @@ def up(
     if study is not None:
         open_study(database, study)
     order = Order(
+        fleet=fleet,
         image=image,
         luggage=luggage,
         options=["--slots", slots, "--threads", str(threads)],
@@ -86,9 +92,9 @@ def up(
 
 
 @app.command("list")
-def list_(engines: Engines = None, json: Json = False) -> None:
+def list_(engines: Engines = None, fleet: Fleet = FLEET, json: Json = False) -> None:
     """Show the workers there."""
-    found = [each for engine in engines or [LOCAL] for each in _ask(engine)]
+    found = [each for engine in engines or [LOCAL] for each in _ask(engine, fleet)]
     if json:
         print_json([asdict(each) for each in found])
         return
@@ -99,9 +105,9 @@ def list_(engines: Engines = None, json: Json = False) -> None:
 
 
 @app.command()
-def scale(workers: Workers, engine: Engine = LOCAL) -> None:
+def scale(workers: Workers, engine: Engine = LOCAL, fleet: Fleet = FLEET) -> None:
     """Have so many workers run there, like the one started last; the newest go first."""
-    started, ended = containers.scale(connect(engine), engine, workers=workers)
+    started, ended = containers.scale(connect(engine), engine, fleet=fleet, workers=workers)
     if not started and not ended:
         results.print(f"{engine}: {workers} run already")
     for what, names in (("started", started), ("ended", ended)):
@@ -113,27 +119,29 @@ def scale(workers: Workers, engine: Engine = LOCAL) -> None:
 def logs(
     engine: Engine = LOCAL,
     lines: Annotated[int, typer.Option("--lines", min=1, help="Of each, at most.")] = 20,
+    fleet: Fleet = FLEET,
 ) -> None:
     """Show what the workers there have logged."""
-    for name, said in containers.logs(connect(engine), engine, lines=lines).items():
+    found = containers.logs(connect(engine), engine, fleet=fleet, lines=lines)
+    for name, said in found.items():
         for line in said:
             results.print(f"{name}: {line}")
 
 
 @app.command()
-def down(engines: Engines = None) -> None:
+def down(engines: Engines = None, fleet: Fleet = FLEET) -> None:
     """End the workers there; they give their trials back, and others go on."""
     for engine in engines or [LOCAL]:
-        names = containers.down(connect(engine), engine)
+        names = containers.down(connect(engine), engine, fleet=fleet)
         results.print(
             f"{engine}: ended {', '.join(names) if names else 'nothing: none was there'}"
         )
 
 
-def _ask(engine: str) -> list[containers.Member]:
+def _ask(engine: str, fleet: str) -> list[containers.Member]:
     """One engine that is away must not hide the others."""
     try:
-        return containers.members(connect(engine), engine)
+        return containers.members(connect(engine), engine, fleet=fleet)
     except MusterError as error:
         complain(str(error))
         return []

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 from benchmarks.servers import free_port
+from typer.testing import CliRunner
 
+from muster_cli.commands import app
 from stack import Stack, clone_tracked_files, has_engine
 
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
@@ -176,6 +178,35 @@ def test_up_goes_on_where_down_cut_the_search_short(stack: Stack) -> None:
     states = [state for (state,) in stack.sql("SELECT state FROM trials")]
     assert len(states) == TRIALS + MORE_TRIALS
     assert set(states) <= {"COMPLETE", "PRUNED"}
+
+
+def test_a_fleet_joins_by_a_token_that_nobody_sees(stack: Stack, tmp_path: Path) -> None:
+    invited = ("run", "--rm", "-T", "--no-deps", "admin", "invite", "fleet", "--role", "worker")
+    token = stack.compose(*invited).strip()
+    (tmp_path / "token").write_text(token)
+    name = ("--fleet", stack.project)
+
+    def fleet(*arguments: str) -> str:
+        result = CliRunner().invoke(app, ["fleet", *arguments, *name])
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    def states() -> list[str]:
+        return [each["state"] for each in json.loads(fleet("list", "--json"))]
+
+    image = ("--image", f"{stack.project}-worker", "--network", "host")
+    try:
+        fleet("up", *image, "--study", "quickstart", "--join", str(tmp_path / "token"))
+        stack.wait(lambda: states() == ["exited (0)"], what="a worker ends", seconds=120.0)
+        assert "worker: done (nothing was left to run)" in fleet("logs")
+        # It takes the first one's token along.
+        fleet("scale", "--workers", "1")
+        stack.wait(lambda: states() == ["exited (0)"] * 2, what="one more ends", seconds=120.0)
+        names = [each["name"] for each in json.loads(fleet("list", "--json"))]
+        assert token not in stack.docker("inspect", *names) + fleet("logs")
+    finally:
+        fleet("down")
+    assert states() == []
 
 
 def copy_results(stack: Stack, folder: Path) -> Path:

@@ -44,7 +44,7 @@ class Engine:
 
 def test_workers_are_started_without_rights_and_without_a_secret_in_sight() -> None:
     engine = Engine("muster-worker")
-    order = Order("muster-worker", LUGGAGE, ["--slots", "2"], study="s", network="host")
+    order = Order("f", "muster-worker", LUGGAGE, ["--slots", "2"], study="s", network="host")
     names = containers.up(engine, "local", order, workers=2)
     assert [each["name"] for each in engine.asked] == names
     assert len(set(names)) == 2
@@ -52,7 +52,7 @@ def test_workers_are_started_without_rights_and_without_a_secret_in_sight() -> N
     assert asked["command"] == ["worker", "--study", "s", "--slots", "2"]
     assert asked["restart_policy"]["Name"] == "on-failure"
     assert (asked["cap_drop"], asked["network_mode"]) == (["ALL"], "host")
-    assert asked["labels"] == {"muster.fleet": "1", "muster.study": "s"}
+    assert asked["labels"] == {"muster.fleet": "f", "muster.study": "s"}
     assert "s3cret" not in str(engine.asked)
 
 
@@ -66,7 +66,7 @@ def test_workers_are_started_without_rights_and_without_a_secret_in_sight() -> N
 )
 def test_gpus_are_all_for_each_or_one_in_turn(gpus: str | None, devices: list[Any]) -> None:
     engine = Engine("i")
-    containers.up(engine, "local", Order("i", LUGGAGE, gpus=gpus), workers=3)
+    containers.up(engine, "local", Order("f", "i", LUGGAGE, gpus=gpus), workers=3)
     asked = [
         [(each["Count"], each["DeviceIDs"]) for each in request["device_requests"]]
         for request in engine.asked
@@ -77,15 +77,15 @@ def test_gpus_are_all_for_each_or_one_in_turn(gpus: str | None, devices: list[An
 def test_of_workers_that_do_not_all_start_none_stays() -> None:
     engine = Engine("i", bad=1)
     with pytest.raises(UserError, match="no GPU for --gpus"):
-        containers.up(engine, "ssh://box", Order("i", LUGGAGE, gpus="all"), workers=2)
+        containers.up(engine, "ssh://box", Order("f", "i", LUGGAGE, gpus="all"), workers=2)
     assert engine.removed == [each["name"] for each in engine.asked]
 
 
 def test_an_image_that_is_not_there_is_told_with_both_ways_to_bring_it() -> None:
     with pytest.raises(UserError, match=r"no image i; .*--send.*docker -H ssh://box build"):
-        containers.up(Engine(), "ssh://box", Order("i", LUGGAGE), workers=1)
+        containers.up(Engine(), "ssh://box", Order("f", "i", LUGGAGE), workers=1)
 
 
 def test_there_is_nothing_to_scale_where_no_worker_is() -> None:
     with pytest.raises(UserError, match="muster fleet up"):
-        containers.scale(Engine(), "local", workers=2)
+        containers.scale(Engine(), "local", fleet="f", workers=2)

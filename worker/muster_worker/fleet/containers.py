@@ -27,9 +27,11 @@ SHORT: Final = 12
 class Order:
     """What each worker of a fleet is started with.
 
-    gpus: None, "all", or ids of which each worker takes the next. options: of `muster worker`.
+    fleet: its name, by which an engine's workers of one are told from others'. gpus: None, "all",
+    or ids of which each worker takes the next. options: of `muster worker`.
     """
 
+    fleet: str
     image: str
     luggage: Luggage
     options: Sequence[str] = ()
@@ -79,19 +81,19 @@ def send_image(client: Any, source: Any, address: str, image: str) -> None:
         client.images.load(stream)
 
 
-def members(client: Any, address: str) -> list[Member]:
+def members(client: Any, address: str, *, fleet: str) -> list[Member]:
     """The fleet's workers there, the oldest first."""
     with said_of(address):
-        return [_member(address, each) for each in _containers(client)]
+        return [_member(address, each) for each in _containers(client, fleet)]
 
 
-def scale(client: Any, address: str, *, workers: int) -> tuple[list[str], list[str]]:
+def scale(client: Any, address: str, *, fleet: str, workers: int) -> tuple[list[str], list[str]]:
     """Have so many run: more of the same, or the newest ended; names of started and ended.
 
     Raises UserError where no worker is there to go by.
     """
     with said_of(address):
-        there = _containers(client)
+        there = _containers(client, fleet)
         running = [each for each in there if each.status in ("running", "restarting", "created")]
         if not there:
             raise UserError(f"{address}: no worker to go by; start one with `muster fleet up`")
@@ -106,19 +108,19 @@ def scale(client: Any, address: str, *, workers: int) -> tuple[list[str], list[s
     return [each.name for each in started], []
 
 
-def logs(client: Any, address: str, *, lines: int) -> dict[str, list[str]]:
+def logs(client: Any, address: str, *, fleet: str, lines: int) -> dict[str, list[str]]:
     """The last lines that each worker logged, by its container's name."""
     with said_of(address):
         return {
             each.name: each.logs(tail=lines).decode(errors="replace").splitlines()
-            for each in _containers(client)
+            for each in _containers(client, fleet)
         }
 
 
-def down(client: Any, address: str) -> list[str]:
+def down(client: Any, address: str, *, fleet: str) -> list[str]:
     """End and remove all workers there; their trials go on elsewhere. Returns their names."""
     with said_of(address):
-        there = _containers(client)
+        there = _containers(client, fleet)
     _end(address, there)
     return [each.name for each in there]
 
@@ -131,7 +133,7 @@ def _request(order: Order, number: int) -> dict[str, Any]:
         "command": command,
         "name": f"muster-fleet-{uuid.uuid4().hex[:SHORT]}",
         "environment": {**order.environment, **order.luggage.environment},
-        "labels": {LABEL: "1", STUDY: order.study or ALL_STUDIES},
+        "labels": {LABEL: order.fleet, STUDY: order.study or ALL_STUDIES},
         "init": True,
         "network_mode": order.network,
         "device_requests": _gpus(order.gpus, number),
@@ -178,8 +180,8 @@ def _another(client: Any, like: Any, number: int) -> Any:
     return container
 
 
-def _containers(client: Any) -> list[Any]:
-    found = client.containers.list(all=True, filters={"label": LABEL})
+def _containers(client: Any, fleet: str) -> list[Any]:
+    found = client.containers.list(all=True, filters={"label": f"{LABEL}={fleet}"})
     return sorted(found, key=lambda each: str(each.attrs["Created"]))
 
 
