@@ -53,9 +53,7 @@ class Lapse:
     dropped: Sequence[str] = ()
 
 
-def left(
-    connection: Connection, study_id: int | None, *, only_due: bool = False
-) -> Sequence[Row[Any]]:
+def left(connection: Connection, study_id: int, *, only_due: bool = False) -> Sequence[Row[Any]]:
     """Rows of trials that nobody works on, by number, each for lapse: given back or run out.
 
     only_due: just those that lapse will change. A row has max_attempts and has_run_out as well.
@@ -65,11 +63,19 @@ def left(
         select(trials, studies.c.max_attempts, has_run_out.label("has_run_out"))
         .join_from(trials, studies, trials.c.study_id == studies.c.study_id)
         .where(_is_due() if only_due else or_(trials.c.state.in_(TAKEABLE), _is_due()))
+        .where(trials.c.study_id == study_id)
         .order_by(trials.c.number)
     )
-    if study_id is not None:
-        query = query.where(trials.c.study_id == study_id)
     return connection.execute(query).all()
+
+
+def begun(connection: Connection) -> Sequence[int]:
+    """The studies that have trials which are claimed and not told.
+
+    What is left of each is found by the index of states; of all at once, by reading all trials.
+    """
+    query = select(studies.c.study_id).where(studies.c.claimed > studies.c.told)
+    return connection.execute(query.order_by(studies.c.study_id)).scalars().all()
 
 
 def left_count(study_id: int) -> ScalarSelect[int]:

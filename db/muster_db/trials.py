@@ -219,11 +219,11 @@ def reap(engine: Engine, study: StudyKey | None = None) -> int:
     Each is free for the next claim; a last attempt whose worker did not come back within one more
     lease is told FAIL.
     """
-    study_id = None if study is None else study.study_id
     dropped: list[str] = []
 
-    def read(connection: Connection) -> Sequence[Row[Any]]:
-        return leases.left(connection, study_id, only_due=True)
+    def read(connection: Connection) -> list[Row[Any]]:
+        ids = leases.begun(connection) if study is None else [study.study_id]
+        return [row for each in ids for row in leases.left(connection, each, only_due=True)]
 
     def move(connection: Connection, row: Row[Any]) -> bool:
         lapse = leases.lapse(connection, row)
