@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from sqlalchemy import (
     CursorResult,
     String,
     Table,
+    case,
     delete,
     func,
     insert,
@@ -83,12 +84,29 @@ def insert_trial(
 
 
 def replace_params(connection: Connection, trial_id: int, proposal: Proposal) -> None:
-    """Give a trial that has not begun another configuration."""
-    connection.execute(delete(optuna_params).where(optuna_params.c.trial_id == trial_id))
-    _insert_params(connection, trial_id, proposal)
+    """Give a trial that has not begun another configuration; names that stay keep their rows."""
+    ours = optuna_params.c.trial_id == trial_id
+    names = set(connection.execute(select(optuna_params.c.param_name).where(ours)).scalars())
+    kept = {
+        name: each.to_internal_repr(proposal.params[name])
+        for name, each in proposal.distributions.items()
+        if name in names
+    }
+    if names - kept.keys():
+        gone = optuna_params.c.param_name.in_(names - kept.keys())
+        connection.execute(delete(optuna_params).where(ours, gone))
+    if kept:
+        # In place: a row put where one was just deleted locks what comes after it, the next
+        # trial's rows, and whoever claims that one holds the study, which is needed here.
+        number = case(kept, value=optuna_params.c.param_name)
+        same = optuna_params.c.param_name.in_(kept)
+        connection.execute(update(optuna_params).where(ours, same).values(param_value=number))
+    _insert_params(connection, trial_id, proposal, but=names)
 
 
-def _insert_params(connection: Connection, trial_id: int, proposal: Proposal) -> None:
+def _insert_params(
+    connection: Connection, trial_id: int, proposal: Proposal, *, but: Container[str] = ()
+) -> None:
     rows = [
         {
             "trial_id": trial_id,
@@ -97,6 +115,7 @@ def _insert_params(connection: Connection, trial_id: int, proposal: Proposal) ->
             "distribution_json": distribution_to_json(distribution),
         }
         for name, distribution in proposal.distributions.items()
+        if name not in but
     ]
     if rows:
         connection.execute(insert(optuna_params), rows)

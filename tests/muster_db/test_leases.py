@@ -11,7 +11,7 @@ from sqlalchemy import Engine, select, update
 from commands import wait_until
 from databases import Emptied
 from muster.errors import LeaseLost
-from muster_db import blobs, leases, trials
+from muster_db import blobs, leases, records, trials
 from muster_db.claims import Claim, claim
 from muster_db.clock import clock
 from muster_db.engine import connect
@@ -189,6 +189,17 @@ def test_reaping_many_trials_never_holds_the_study_while_it_waits_for_a_trial(
             leases.mark_changed(connection, study.study_id, late.trial_id)
         assert reaping.result(30) == 1
     assert progress(engine, study) == StudyProgress(4, 0, 1, 1, "open")
+    engine.dispose()
+
+
+@pytest.mark.mariadb
+def test_a_trial_that_is_drawn_anew_keeps_nobody_from_claiming_the_next(emptied: Emptied) -> None:
+    engine = connect(emptied.url(), connections=2)
+    study = make_study(engine)
+    held = take(engine, study, ahead=True)
+    with ThreadPoolExecutor(1) as pool, engine.begin() as connection:
+        records.replace_params(connection, held.trial_id, proposer(9)())
+        assert pool.submit(take, engine, study, worker_id=2).result(10).number == 1
     engine.dispose()
 
 
