@@ -7,6 +7,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 export COMPOSE_PROJECT_NAME=${1:-muster}
 node=$(docker info --format '{{.Swarm.NodeID}}')
 [[ -n $node ]] || { echo "this engine is in no swarm; run 'docker swarm init' first" >&2; exit 2; }
+# The passwords and certificates first: a database that comes up without them stays without.
+docker compose run --rm --no-deps --no-TTY secrets
 docker compose config --format json \
   | python3 deploy/swarm/stack.py "$node" \
   | docker stack deploy --resolve-image never --compose-file - "$COMPOSE_PROJECT_NAME"

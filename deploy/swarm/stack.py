@@ -38,6 +38,8 @@ def service(known: dict[str, Any], *, node: str) -> dict[str, Any]:
         kept["volumes"] = [_mount(each) for each in kept["volumes"]]
     runs_for_ever = known.get("restart") in ("always", "unless-stopped")
     kept["deploy"] = {
+        # By name, not through Swarm's own load balancer, which drops connections that idle.
+        "endpoint_mode": "dnsrr",
         "replicas": known.get("deploy", {}).get("replicas", 1),
         "placement": {"constraints": [f"node.id == {node}"]},
         "restart_policy": {

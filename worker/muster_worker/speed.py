@@ -11,7 +11,7 @@ from torch import nn
 
 log = logging.getLogger(__name__)
 
-BATCH, STEPS, CHANNELS, HIDDEN, CLASSES = 32, 100, 8, 64, 4
+BATCH, STEPS, CHANNELS, HIDDEN, CLASSES = 32, 30, 8, 64, 4
 
 
 def steps_per_second(
@@ -19,7 +19,7 @@ def steps_per_second(
 ) -> float | None:
     """Training steps a second of a small reference network; None where the device refuses them.
 
-    A step is forward, backward and Adam of a GRU with 64 units on 32 sequences of 100 steps and
+    A step is forward, backward and Adam of a GRU with 64 units on 32 sequences of 30 steps and
     8 channels. Takes so many seconds at most, and ends after a whole step once is_enough. The
     random state stays as it was.
     """
