@@ -26,7 +26,6 @@ def dataset(study: Study, outline: Outline) -> dict[str, Any]:
         "study_id": study.study_id,
         "name": contract.dataset_name,
         "fingerprint": contract.dataset_fingerprint,
-        "format": str(schema.description.get("format", "")),
         "sequences": len(outline.lengths),
         "labelled": int((is_labelled & ~outline.is_test).sum()),
         "test": int(outline.is_test.sum()),

@@ -82,7 +82,7 @@ def search(sight: StudySight, at: datetime) -> dict[str, Any]:
         },
         "steps": [_dot(head.created_at, trial) for trial in steps],
         "dots": [_dot(head.created_at, trial) for trial in thin(done)],
-        "seconds": _seconds(head.created_at, at),
+        "seconds": _seconds(head.created_at, _end(sight, at)),
         "seconds_left": seconds_left(sight, at),
         "epochs": sum(epochs_of(trial, contract) for trial in sight.trials),
     }
@@ -182,6 +182,13 @@ def _training(trial: SeenTrial, sight: StudySight) -> tuple[Training, dict[str, 
         "score": trial.reports[max(steps)] if steps else None,
     }
     return Training(trial.number, architecture_of(trial, sight), fold, epoch), more
+
+
+def _end(sight: StudySight, at: datetime) -> datetime:
+    """When the last trial ended, where all have; else now."""
+    if sight.head.told < sight.head.budget:
+        return at
+    return max((trial.ended for trial in sight.trials if trial.ended), default=at)
 
 
 def _state_in_words(sight: StudySight) -> str:

@@ -95,48 +95,60 @@ def read_trials(connection: Connection, study_id: int, *, since: int) -> list[Se
     rows: dict[int, Any] = {}
     # Two questions: an index answers each, none answers both at once.
     for condition in (changed, is_open):
-        found = connection.execute(_rows().where(trials.c.study_id == study_id, condition))
-        rows |= {row.trial_id: row for row in found}
+        selected = connection.execute(_rows().where(trials.c.study_id == study_id, condition))
+        rows |= {row.trial_id: row for row in selected}
     whole = [each for each, row in rows.items() if row.params is None]
-    is_open_or_old = [
+    unended = [
         each for each, row in rows.items() if row.lease != leases.TOLD or row.outcome is None
     ]
-    params = _batched(records.read_internal_params, connection, whole)
-    reports = _batched(records.read_reports, connection, is_open_or_old)
-    values = _batched(records.read_values, connection, is_open_or_old)
-    told = list(rows)
-    attributes = _texts(connection, optuna_attributes, optuna_attributes.c.trial_id, told)
-    facts = _texts(connection, optuna_trial_facts, optuna_trial_facts.c.trial_id, told)
-    seen = []
-    for trial_id, row in sorted(rows.items(), key=lambda item: int(item[1].number)):
-        if row.params is None:
-            internal = tuple((name, number) for name, number, _ in params[trial_id])
-        else:
-            internal = tuple(digest.read_params(row.params))
-        if trial_id in reports:
-            value, curve = values.get(trial_id), reports[trial_id]
-        else:
-            outcome = digest.read_outcome(row.outcome)
-            value, curve = outcome.value, dict(outcome.reports)
-        seen.append(
-            SeenTrial(
-                trial_id=trial_id,
-                number=row.number,
-                shown=row.shown,
-                lease=row.lease,
-                worker_id=row.worker_id,
-                attempt=row.attempt,
-                failures=row.failures,
-                started=row.datetime_start,
-                ended=row.datetime_complete,
-                params=internal,
-                value=value,
-                reports=curve,
-                attributes=attributes.get(trial_id, {}),
-                facts=facts.get(trial_id, {}),
-            )
-        )
-    return seen
+    found = _Found(
+        params=_batched(records.read_internal_params, connection, whole),
+        reports=_batched(records.read_reports, connection, unended),
+        values=_batched(records.read_values, connection, unended),
+        attributes=_texts(connection, optuna_attributes, optuna_attributes.c.trial_id, list(rows)),
+        facts=_texts(connection, optuna_trial_facts, optuna_trial_facts.c.trial_id, list(rows)),
+    )
+    return [_seen(row, found) for row in sorted(rows.values(), key=lambda row: int(row.number))]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """By trial. params, reports, values: of those trials alone whose row does not hold them."""
+
+    params: Mapping[int, Any]
+    reports: Mapping[int, Any]
+    values: Mapping[int, float]
+    attributes: Mapping[int, Mapping[str, str]]
+    facts: Mapping[int, Mapping[str, str]]
+
+
+def _seen(row: Any, found: _Found) -> SeenTrial:
+    trial_id = row.trial_id
+    if trial_id in found.params:
+        params = [(name, number) for name, number, _ in found.params[trial_id]]
+    else:
+        params = digest.read_params(row.params)
+    if trial_id in found.reports:
+        value, reports = found.values.get(trial_id), found.reports[trial_id]
+    else:
+        outcome = digest.read_outcome(row.outcome)
+        value, reports = outcome.value, outcome.reports
+    return SeenTrial(
+        trial_id=trial_id,
+        number=row.number,
+        shown=row.shown,
+        lease=row.lease,
+        worker_id=row.worker_id,
+        attempt=row.attempt,
+        failures=row.failures,
+        started=row.datetime_start,
+        ended=row.datetime_complete,
+        params=tuple(params),
+        value=value,
+        reports=reports,
+        attributes=found.attributes.get(trial_id, {}),
+        facts=found.facts.get(trial_id, {}),
+    )
 
 
 def read_facts(connection: Connection, study_id: int) -> tuple[dict[str, str], dict[str, str]]:

@@ -38,9 +38,8 @@ class Silent(WSGIRequestHandler):
 class Site:
     """A served dashboard. seen: what the browser complained of, and asked other hosts for."""
 
-    def __init__(self, engine: Engine, browser: Browser) -> None:
+    def __init__(self, engine: Engine, browser: Browser, key: Path) -> None:
         self.links: list[str] = []
-        self.short_links: list[str] = []
         self.seen: list[str] = []
         self.is_short = False
         self._browser = browser
@@ -51,11 +50,10 @@ class Site:
         )
         self.address = f"http://127.0.0.1:{self._server.port}"
         url = engine.url.render_as_string(hide_password=False)
-        self._app = create_app(url, address=self.address, announce=self.links.append)
-        short = Access(session_seconds=1)
-        self._short = create_app(
-            url, short, address=self.address, announce=self.short_links.append
-        )
+        # One key, so that the one knows the other's cookies, and finds them too old.
+        week, second = Access(key_file=key), Access(key_file=key, session_seconds=1)
+        self._app = create_app(url, week, address=self.address, announce=self.links.append)
+        self._short = create_app(url, second, address=self.address)
         Thread(target=self._server.serve_forever, daemon=True).start()
 
     def _serve(self, environ: Any, start_response: Any) -> Any:
@@ -115,8 +113,10 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine,
 
 
 @pytest.fixture(scope="module")
-def site(searched: tuple[Engine, Show], browser: Browser) -> Iterator[Site]:
-    served = Site(searched[0], browser)
+def site(
+    searched: tuple[Engine, Show], browser: Browser, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Site]:
+    served = Site(searched[0], browser, tmp_path_factory.mktemp("key") / "key")
     yield served
     served.close()
 
@@ -187,10 +187,10 @@ def test_each_page_of_a_running_search_fits_and_updates(
 
 def test_an_expired_cookie_leads_an_open_page_back_to_the_login(site: Site) -> None:
     context = site.context("desktop")
+    page = site.admin(context)
+    page.get_by_text("8 of 20").wait_for()
     site.is_short = True
     try:
-        page = site.watch(context.new_page())
-        page.goto(site.short_links[-1])
         page.wait_for_url(f"{site.address}/muster/login")
     finally:
         site.is_short = False

@@ -7,6 +7,7 @@ import logging
 import random
 import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from optuna_dashboard import wsgi
@@ -114,7 +115,7 @@ def test_malformed_requests_give_no_500_and_no_traceback(
         statuses.add(int(status[:3]))
         assert int(status[:3]) < 500, (asked, body[:500])
         assert b"Traceback" not in body, asked
-        assert "evil" not in headers.get("Location", ""), asked
+        assert urlsplit(headers.get("Location", "")).netloc in ("", "localhost"), asked
         if environ.get("HTTP_COOKIE") != cookies[0]:
             assert not any(secret.encode() in body for secret in secrets), asked
     assert errors.getvalue() == ""

@@ -12,7 +12,13 @@ function limits(found) {
   return parts.join(", ");
 }
 
+let wasStopped;
+
 live((found) => {
+  const isStopped = found.state === "stopped";
+  // The button that stops or resumes came with the page.
+  if (wasStopped !== undefined && wasStopped !== isStopped) location.reload();
+  wasStopped = isStopped;
   fill("state", found.state);
   const all = Math.max(found.budget, 1);
   fill("bar", ...STATES.filter((state) => found.states[state]).map((state) => {
@@ -20,6 +26,8 @@ live((found) => {
     part.style.width = `${(100 * found.states[state]) / all}%`;
     return part;
   }));
+  fill("legend", ...STATES.filter((state) => found.states[state]).map((state) =>
+    make("span", {}, make("i", { class: state }), `${count(found.states[state])} ${state}`)));
   const { best } = found;
   figures("numbers", [
     ["trials done", `${count(found.told)} of ${count(found.budget)}`, limits(found)],
