@@ -71,7 +71,7 @@ def _panel(panel: Panel) -> str:
     for x in (x_top * step / 4 for step in range(5)):
         parts.append(_text(across(x), bottom + 16, f"{x:,g}", anchor="middle"))
     parts.append(_text((LEFT + right) / 2, bottom + 34, panel.x_label, anchor="middle"))
-    parts.append(_text(4, TOP - 2, panel.y_label))
+    parts.append(_text(LEFT - 6, 18, panel.y_label, anchor="end"))
     labels = _apart({name: up(line[-1][1]) for name, line in panel.lines.items() if line})
     for (name, line), colour in zip(panel.lines.items(), COLOURS, strict=False):
         if line:
