@@ -17,6 +17,7 @@ UNKNOWN = frozenset({
     "pull_policy", "restart", "security_opt",
 })  # fmt: skip
 MOUNT = frozenset({"type", "source", "target", "read_only"})
+NETWORK = "stack"
 RETRY_SECONDS = 3
 
 
@@ -28,7 +29,13 @@ def stack(config: dict[str, Any], *, node: str) -> dict[str, Any]:
         if not each.get("profiles")
     }
     volumes = {name: {} for name in config.get("volumes", {})}
-    return {"version": "3.8", "services": services, "volumes": volumes}
+    return {
+        "version": "3.8",
+        "services": services,
+        "volumes": volumes,
+        # Not default: docker compose's network of that name is another kind.
+        "networks": {NETWORK: {"driver": "overlay", "attachable": True}},
+    }
 
 
 def service(known: dict[str, Any], *, node: str) -> dict[str, Any]:
@@ -37,6 +44,7 @@ def service(known: dict[str, Any], *, node: str) -> dict[str, Any]:
     if "volumes" in kept:
         kept["volumes"] = [_mount(each) for each in kept["volumes"]]
     runs_for_ever = known.get("restart") in ("always", "unless-stopped")
+    kept["networks"] = [NETWORK]
     kept["deploy"] = {
         # By name, not through Swarm's own load balancer, which drops connections that idle.
         "endpoint_mode": "dnsrr",

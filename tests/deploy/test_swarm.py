@@ -11,7 +11,7 @@ SCRIPT = ROOT / "deploy" / "swarm" / "stack.py"
 # Swarm's own words for a service, as far as the compose file's services use any.
 KNOWN = {
     "image", "command", "entrypoint", "environment", "volumes", "healthcheck", "init", "user",
-    "stop_grace_period", "cap_drop", "deploy",
+    "stop_grace_period", "cap_drop", "deploy", "networks",
 }  # fmt: skip
 
 
@@ -31,12 +31,13 @@ def test_the_compose_file_becomes_a_stack_of_what_swarm_knows() -> None:
     for each in config["services"].values():
         each["volumes"] = [mount for mount in each.get("volumes", []) if isinstance(mount, dict)]
     stack = converted(config)
-    assert set(stack) == {"version", "services", "volumes"}
+    assert set(stack) == {"version", "services", "volumes", "networks"}
     assert set(stack["volumes"]) == set(config["volumes"])
     everywhere = {name for name, each in config["services"].items() if "profiles" not in each}
     assert set(stack["services"]) == everywhere
     for each in stack["services"].values():
         assert set(each) <= KNOWN
+        assert set(each["networks"]) == set(stack["networks"])
         assert each["deploy"]["placement"] == {"constraints": ["node.id == n1"]}
 
 

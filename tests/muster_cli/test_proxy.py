@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,8 @@ def test_worker_finds_the_studies_of_a_proxys_database(folder: Path) -> None:
         assert "for sqlite:///muster.db, 10 connections at most" in said
         problem = refusal("worker", "--db", place)
         assert problem.startswith(f"{place}: there is no study to serve")
+        checked = CliRunner().invoke(app, ["doctor", "--db", place, "--json"])
+        assert {"tables", "round trip"} <= {each["check"] for each in json.loads(checked.stdout)}
         process.terminate()
         assert process.wait(timeout=60) == 0
         assert process.stderr.read() == "proxy: done\n"
