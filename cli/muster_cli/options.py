@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 from sqlalchemy import Engine
 
-from muster.errors import AccessDenied, UserError
+from muster.errors import AccessDenied, NotAllowed, UserError
 from muster.metrics import METRICS
 from muster.settings import Settings, load_settings
 from muster_cli.console import opened
@@ -115,7 +115,7 @@ def open_database(settings: Settings) -> Engine:
     try:
         schema.check(engine.execution_options(muster_patience=FIRST_SECONDS))
     except AccessDenied as error:
-        if (token := token_of(settings)) is None:
+        if (token := token_of(settings)) is None or isinstance(error, NotAllowed):
             raise
         raise refusal(error, token) from error
     return engine

@@ -19,14 +19,14 @@ class DamagedCheckpoint(UserError):
     """A checkpoint is torn, of another trial or of another format: the one before it will do."""
 
 
-class NotAllowed(UserError):
-    """The database lets this account in, but not do that."""
-
-
 class AccessDenied(MusterError):
     """The database does not let this account in, or not any more."""
 
     exit_code = 2
+
+
+class NotAllowed(AccessDenied):
+    """The database lets this account in, but not do that, or not any more."""
 
 
 class MembershipEnded(MusterError):

@@ -23,7 +23,7 @@ from muster.errors import AccessDenied, MembershipEnded, MusterError, NotAllowed
 from muster.settings import Settings
 from muster_cli.commands import app
 from muster_cli.invitation import PARTING_SECONDS, membership
-from muster_db import blobs, members, schema, tokens, trials, workers
+from muster_db import accounts, blobs, members, schema, tokens, trials, workers
 from muster_db.engine import connect, now, transact
 from muster_db.members import Invited, Presence, invite, list_members, revoke
 from muster_db.mirror import Mirror
@@ -221,7 +221,7 @@ def test_members_are_refused_whatever_their_role_does_not_need(
     assert granted == []
     with pytest.raises(NotAllowed, match="a viewer only reads"):
         run(viewer, WRITES["tell"])
-    run_out(engine, take(engine, study, lease_seconds=0.01))
+    run_out(engine, take(engine, study, worker_id=98, lease_seconds=0.01))
     assert (trials.reap(viewer), trials.reap(worker)) == (0, 1)
     others = run(viewer, "SELECT DISTINCT user FROM information_schema.processlist")
     assert others == [(viewer.url.username,)]
@@ -277,6 +277,36 @@ def test_revoking_in_mid_trial_ends_her_worker_and_another_one_resumes(
         run(hers, "SELECT 1")
     with pytest.raises(UserError, match="no member 'dora'"):
         revoke(engine, "dora")
+
+
+def test_a_session_that_outlives_its_account_ends_the_worker_likewise(
+    engine: Engine, make_study: MakeStudy, join: Callable[..., Engine], settings: Settings
+) -> None:
+    study = make_study(name="outlived", budget=1, epochs=4000)
+    guest = invited(engine, "olivia")
+    hers, stop, machine = join(guest), Event(), find_machine(device="cpu", threads=1)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            working = pool.submit(
+                work, hers, study_name="outlived", machine=machine, settings=settings, stop=stop
+            )
+            held = f"SELECT 1 FROM muster_trials WHERE study_id = {study.study_id}"
+            wait_until(lambda: bool(run(engine, held)) or working.done())
+            # As where revoking may not end sessions.
+            transact(engine, lambda connection: accounts.drop(connection, guest.member.account))
+            with pytest.raises(MembershipEnded):
+                working.result(timeout=60)
+        finally:
+            stop.set()
+
+
+def test_a_viewer_who_tries_to_work_is_told_so(
+    engine: Engine, make_study: MakeStudy, join: Callable[..., Engine], settings: Settings
+) -> None:
+    make_study(name="watched")
+    hers, machine = join(invited(engine, "peggy", role="viewer")), find_machine(device="cpu")
+    with pytest.raises(NotAllowed, match="a viewer only reads"):
+        work(hers, study_name="watched", machine=machine, settings=settings, stop=Event())
 
 
 def test_the_server_locks_an_account_whose_time_is_over(

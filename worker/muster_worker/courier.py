@@ -102,6 +102,11 @@ class Courier:
         """Say what was found on this machine, and how far away the database is."""
         self._ask(lambda: self._describe(steps_per_second))
 
+    @property
+    def has_joined(self) -> bool:
+        """Whether this worker has signed up for a study."""
+        return bool(self._room.desks)
+
     def next(self) -> tuple[Ready, Outbox] | None:
         """The next trial to train, while the one after it is claimed.
 

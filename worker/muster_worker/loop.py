@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
 
-from muster.errors import AccessDenied, MembershipEnded
+from muster.errors import AccessDenied, MembershipEnded, NotAllowed
 from muster.logs import about
 from muster.settings import Settings
 from muster_db import blobs
@@ -57,7 +57,7 @@ def work(
     courier = Courier(engine, study_name=study_name, machine=machine, settings=settings, stop=stop)
     if stop.is_set():
         return Ended()
-    with _let_in(), courier:
+    with _let_in(courier), courier:
         courier.ask_ahead()
         # Beside the first claim, while training would wait.
         courier.describe(_speed(machine, settings, courier))
@@ -76,11 +76,17 @@ def work(
 
 
 @contextmanager
-def _let_in() -> Iterator[None]:
-    """Turn AccessDenied into MembershipEnded: who was let in on beginning was shut out since."""
+def _let_in(courier: Courier) -> Iterator[None]:
+    """Turn AccessDenied into MembershipEnded: who was let in on beginning was shut out since.
+
+    A session that goes on while its account is gone has no right to anything any more; a viewer
+    had none to begin with.
+    """
     try:
         yield
     except AccessDenied as error:
+        if isinstance(error, NotAllowed) and not courier.has_joined:
+            raise
         raise MembershipEnded(
             "this membership has ended: the database no longer lets this worker's account in, "
             "which was revoked, has expired or has another password; what was trained here goes "
