@@ -93,15 +93,24 @@ def up(
 
 @app.command("list")
 def list_(engines: Engines = None, fleet: Fleet = FLEET, json: Json = False) -> None:
-    """Show the workers there."""
-    found = [each for engine in engines or [LOCAL] for each in _ask(engine, fleet)]
+    """Show the workers there. An engine that is away hides no other; the exit code tells of it."""
+    found: list[containers.Member] = []
+    code = 0
+    for engine in engines or [LOCAL]:
+        try:
+            found += containers.members(connect(engine), engine, fleet=fleet)
+        except MusterError as error:
+            complain(str(error))
+            code = error.exit_code
     if json:
         print_json([asdict(each) for each in found])
-        return
-    table = Table("engine", "worker", "state", "study", "image", "says", box=None)
-    for each in found:
-        table.add_row(*asdict(each).values())
-    results.print(table)
+    else:
+        table = Table("engine", "worker", "state", "study", "image", "says", box=None)
+        for each in found:
+            table.add_row(*asdict(each).values())
+        results.print(table)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -133,18 +142,8 @@ def down(engines: Engines = None, fleet: Fleet = FLEET) -> None:
     """End the workers there; they give their trials back, and others go on."""
     for engine in engines or [LOCAL]:
         names = containers.down(connect(engine), engine, fleet=fleet)
-        results.print(
-            f"{engine}: ended {', '.join(names) if names else 'nothing: none was there'}"
-        )
-
-
-def _ask(engine: str, fleet: str) -> list[containers.Member]:
-    """One engine that is away must not hide the others."""
-    try:
-        return containers.members(connect(engine), engine, fleet=fleet)
-    except MusterError as error:
-        complain(str(error))
-        return []
+        ended = f"ended {', '.join(names)}" if names else "there was no worker"
+        results.print(f"{engine}: {ended}")
 
 
 def _network(asked: str | None, url: URL, engine: str) -> str:
