@@ -80,9 +80,9 @@ def revoke(name: Name, db: Db = None) -> None:
     results.print(f"{name}: revoked, {revoked.released} trials released")
     if revoked.sessions:
         progress.print(
-            "warning: this account may not end sessions (docs/team.md), so these go on until they "
-            f"are next used: {', '.join(map(str, revoked.sessions))}; end each with KILL, on "
-            "AWS RDS with CALL mysql.rds_kill(ID)"
+            "warning: this account may not end sessions (docs/team.md), so these stay open, "
+            f"without a right to anything: {', '.join(map(str, revoked.sessions))}; end each with "
+            "KILL, on AWS RDS with CALL mysql.rds_kill(ID)"
         )
 
 
