@@ -108,13 +108,13 @@ class Board:
         """Read anew at the next look: somebody has changed something."""
         self._read_at = min(self._read_at, time.monotonic() - self._every_seconds)
 
-    def is_reachable(self) -> MusterError | None:
-        """What keeps the database from answering, None where nothing does."""
+    def is_reachable(self) -> bool:
+        """Whether the database answers."""
         try:
             self.look()
-        except MusterError as error:
-            return error
-        return None
+        except MusterError:
+            return False
+        return True
 
     def _is_usable(self, names: Sequence[str]) -> bool:
         age = time.monotonic() - self._read_at
@@ -146,10 +146,15 @@ class Board:
         self.looks += 1
         try:
             self._sight = self._see()
-            self._error = None
         except MusterError as error:
             self.errors += 1
+            if self._error is None:
+                log.warning("%s", error)
             self._error = error
+        else:
+            if self._error is not None:
+                log.warning("the database answers again")
+            self._error = None
         self._read_at = time.monotonic()
 
     def _see(self) -> Sight:

@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 from werkzeug.exceptions import Forbidden, HTTPException, TooManyRequests, Unauthorized
 from werkzeug.utils import redirect
@@ -158,7 +158,7 @@ def without_token(request: Request) -> Response:
     rest = [(key, value) for key, value in request.args.items(multi=True) if key != "token"]
     query = f"?{urlencode(rest)}" if rest else ""
     # Two slashes at the start would name another host.
-    path = "/" + request.path.lstrip("/\\")
+    path = "/" + quote(request.path.lstrip("/\\"))
     return redirect(HOME if path == "/" and not rest else f"{path}{query}", 303)
 
 

@@ -89,6 +89,8 @@ class Gate:
         environ = dict(request.environ)
         # It looks for this header without asking whether it is there.
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")
+        # For a part that is none, bottle leaves its file open.
+        environ.pop("HTTP_RANGE", None)
         environ["wsgi.input"] = io.BytesIO()
         environ["CONTENT_LENGTH"] = "0"
         response = Response.from_app(self._pages, environ, buffered=True)

@@ -31,6 +31,8 @@ TITLES: Final = {
     "ensemble": "Ensemble",
     "dataset": "Dataset",
 }
+# What is more than looking.
+ACTING: Final = frozenset({"study", "links", "logout"})
 STATIC: Final = {".js": "text/javascript", ".css": "text/css"}
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -54,16 +56,18 @@ class Pages:
     def respond(self, request: Request, person: Person) -> Response:
         """Raises HTTPException for what is not there or not allowed, and Unavailable."""
         parts = request.path.removeprefix("/muster").strip("/").split("/")
+        if parts[0] not in ACTING and request.method not in SAFE:
+            raise MethodNotAllowed(["GET", "HEAD"])
         match parts:
             case [""]:
-                response = _read_only(request, redirect(f"{HOME}search", 303))
+                response = redirect(f"{HOME}search", 303)
             case [name] if name in TITLES:
-                response = _read_only(request, self._page(request, person, name))
+                response = self._page(request, person, name)
             case ["api", name] if name in TITLES:
-                response = _read_only(request, self._figures(request, name))
+                response = self._figures(request, name)
             case ["static", name]:
-                response = _read_only(request, _static(name))
-            case ["login"] if request.method in SAFE:
+                response = _static(name)
+            case ["login"]:
                 response = redirect(HOME, 303)
             case ["study", verb] if verb in ("stop", "resume"):
                 response = self._act(request, person, verb)
@@ -225,9 +229,3 @@ def _static(name: str) -> Response:
 @cache
 def _files() -> frozenset[str]:
     return frozenset(each.name for each in (HERE / "static").iterdir())
-
-
-def _read_only(request: Request, response: Response) -> Response:
-    if request.method not in SAFE:
-        raise MethodNotAllowed(["GET", "HEAD"])
-    return response

@@ -12,9 +12,10 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
-from werkzeug.test import Client
+from werkzeug.test import Client, EnvironBuilder, run_wsgi_app
 
 from dashboards import OWN, Opened, form_of, open_dashboard, path_of, reason
 from databases import sqlite_with_tables
@@ -50,6 +51,22 @@ def test_a_link_lets_one_person_in_and_the_next_is_announced(dashboard: Opened) 
     assert second.get(path_of(link)).status_code == 403
     assert second.get("/muster/api/search").status_code == 401
     assert second.get(path_of(dashboard.links[-1])).status_code == 303
+
+
+def test_a_link_leads_to_no_other_host_and_into_no_header(dashboard: Opened) -> None:
+    client = dashboard.log_in()
+    for path, led in {
+        "//evil.example/": "/evil.example/",
+        "/\\evil.example": "/evil.example",
+        "/a%0d%0ab": "/a%0D%0Ab",
+        "/muster/search?study=a%20b&": "/muster/search?study=a+b",
+    }.items():
+        asked = f"{path}{'&' if '?' in path else '?'}token=x"
+        environ = EnvironBuilder("/").get_environ()
+        environ["PATH_INFO"], _, environ["QUERY_STRING"] = unquote(asked).partition("?")
+        environ["HTTP_COOKIE"] = f"muster={client.get_cookie('muster').value}"  # type: ignore[union-attr]
+        _, status, headers = run_wsgi_app(dashboard.app, environ)
+        assert (status[:3], headers["Location"]) == ("303", led)
 
 
 def test_the_token_of_a_link_can_be_pasted(dashboard: Opened) -> None:
@@ -170,7 +187,10 @@ def test_health_is_bad_once_the_database_is_gone(sqlite_url: str) -> None:
     path_in(sqlite_url).write_bytes(b"no database at all" * 100)
     answer = dashboard.client().get("/healthz")
     assert answer.status_code == 503
-    assert answer.get_json()["status"] == "unavailable"
+    assert answer.get_json() == {
+        "status": "unavailable",
+        "reason": "the database does not answer",
+    }
     refused = dashboard.log_in().get("/muster/api/search")
     assert refused.status_code == 503
     assert "not an SQLite database" in reason(refused)

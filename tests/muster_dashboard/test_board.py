@@ -62,4 +62,4 @@ def test_a_database_that_is_away_is_asked_once_for_all_readers(tmp_path: Path) -
         with pytest.raises(MusterError):
             board.look(NAME)
     assert (board.looks, board.errors) == (1, 1)
-    assert board.is_reachable() is not None
+    assert not board.is_reachable()
