@@ -74,6 +74,11 @@ class Stack:
         """Run docker likewise."""
         return self._run("docker", *arguments)
 
+    def docker_log(self, container: str) -> str:
+        """What a container wrote to stderr."""
+        command = ["docker", "logs", container]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stderr
+
     def containers(self, service: str | None = None) -> list[dict[str, Any]]:
         """What docker inspect says of a service's containers, the ended ones too."""
         listed = self.compose("ps", "--all", "--quiet", *([service] if service else []))

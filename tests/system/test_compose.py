@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pymysql
 import pytest
 from benchmarks.servers import free_port
 from typer.testing import CliRunner
@@ -28,6 +29,18 @@ TEST_SEQUENCES = 370
 VOTED_SECONDS = 420.0
 NO_ENGINE = "no Docker engine with compose answers here: start one to test the compose stack"
 SCALE = ("--scale", f"worker={WORKERS}")
+# Where the database finds the account that makes others.
+ADMIN = "/docker-entrypoint-initdb.d"
+# Long enough to be revoked in its middle, on any machine.
+LONG_SPACE = """[space]
+epochs = 100000
+batch_size = 128
+learning_rate = 1e-3
+[space.architecture]
+choose = ["gru"]
+[space.architecture.gru]
+hidden = 8
+"""
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +120,9 @@ def test_ports_are_open_on_this_machine_alone(stack: Stack) -> None:
 
 
 def test_a_password_stands_in_the_volume_alone(stack: Stack) -> None:
-    files = ("muster_password", "root_password")
-    passwords = [stack.compose("exec", "-T", "db", "cat", f"/run/muster/{each}") for each in files]
+    files = ("muster_password", "root_password", "server-key.pem")
+    paths = [*(f"/run/muster/{each}" for each in files), f"{ADMIN}/admin_password"]
+    passwords = [stack.compose("exec", "-T", "db", "cat", path) for path in paths]
     assert len({each for each in passwords if len(each) >= 32}) == len(passwords)
     visible = {
         "docker inspect": json.dumps(stack.containers()),
@@ -128,7 +142,10 @@ def test_a_password_stands_in_the_volume_alone(stack: Stack) -> None:
 
 def test_workers_cannot_read_the_root_password(stack: Stack) -> None:
     shell = ("run", "--rm", "--no-deps", "-T", "--entrypoint", "sh", "worker", "-c")
-    command = "test -r /run/muster/muster_password && ! test -r /run/muster/root_password"
+    secrets = "/run/muster/root_password /run/muster/server-key.pem /run/muster-admin"
+    command = (
+        f"test -r /run/muster/muster_password && for each in {secrets}; do ! test -r $each; done"
+    )
     stack.compose(*shell, command)
 
 
@@ -207,6 +224,62 @@ def test_a_fleet_joins_by_a_token_that_nobody_sees(stack: Stack, tmp_path: Path)
     finally:
         fleet("down")
     assert states() == []
+
+
+def test_the_server_takes_nothing_but_tls(stack: Stack) -> None:
+    password = stack.compose("exec", "-T", "db", "cat", "/run/muster/muster_password")
+    login = {"host": "127.0.0.1", "port": stack.database_port, "user": "muster"}
+    with pytest.raises(pymysql.OperationalError, match=r"secure_transport|Access denied"):
+        pymysql.connect(**login, password=password, ssl_disabled=True)
+    pymysql.connect(**login, password=password, ssl={"check_hostname": False}).close()
+
+
+def test_a_member_joins_by_tls_and_is_revoked_in_mid_trial(stack: Stack, tmp_path: Path) -> None:
+    create = 'printf %s "$0" >/tmp/long.toml && muster study create long --data japanese_vowels'
+    once = ("run", "--rm", "-T", "--no-deps")
+    stack.compose(
+        *once, "--entrypoint", "sh", "migrate", "-c",
+        f"{create} --space /tmp/long.toml --trials 1", LONG_SPACE,
+    )  # fmt: skip
+    token = stack.compose(*once, "admin", "invite", "alice", "--study", "long").strip()
+    (tmp_path / "token").write_text(token)
+    name = f"{stack.project}-alice"
+    stack.docker(
+        "run", "--detach", "--name", name, "--network", "host", "--init", "--volume",
+        f"{tmp_path / 'token'}:/token:ro", "--env", "MUSTER_CHECKPOINT_SECONDS=1",
+        "--env", "MUSTER_THREADS=1",
+        f"{stack.project}-worker", "worker", "--join", "/token",
+    )  # fmt: skip
+    try:
+        stored = "SELECT COUNT(*) FROM muster_trial_blobs WHERE name = 'checkpoint'"
+        stack.wait(lambda: stack.sql(stored) != [["0"]], what="a checkpoint", seconds=300.0)
+        assert token not in stack.docker("inspect", name)
+        stack.compose(*once, "admin", "revoke", "alice")
+        assert stack.docker("wait", name).strip() == "4"
+        last = stack.docker_log(name).strip().splitlines()[-1]
+        assert last.startswith("muster: this membership has ended")
+        assert (
+            sum(line.startswith("muster: ") for line in stack.docker_log(name).splitlines()) == 1
+        )
+    finally:
+        stack.docker("rm", "--force", name)
+    leases = (
+        "SELECT state, attempt, failures FROM muster_trials JOIN studies USING (study_id)"
+        " WHERE study_name = 'long'"
+    )
+    assert stack.sql(leases) == [["released", "1", "0"]]
+    resuming = f"{stack.project}-resuming"
+    stack.compose(
+        "run", "--detach", "--name", resuming, "--no-deps", "worker", "worker", "--study", "long"
+    )
+    try:
+        stack.wait(
+            lambda: stack.sql(leases) == [["running", "2", "0"]],
+            what="another worker resumes the trial",
+            seconds=300.0,
+        )
+    finally:
+        stack.docker("rm", "--force", resuming)
 
 
 def copy_results(stack: Stack, folder: Path) -> Path:
