@@ -42,7 +42,6 @@ class Server:
         self._binary = binary
         self._folder = folder
         self._options = options
-        self._options = options
         # A server that root starts wants to run as its own user, who must reach the folder.
         self._user = "mysql" if os.getuid() == 0 else getpass.getuser()
         self._process: subprocess.Popen[bytes] | None = None
@@ -65,7 +64,11 @@ class Server:
             command = [install, *facts, "--skip-test-db", as_root]
         else:
             command = [self._binary, *facts, "--initialize-insecure"]
-        subprocess.run(command, check=True, capture_output=True)
+        made = subprocess.run(command, check=False, capture_output=True, text=True)
+        if made.returncode != 0:
+            raise RuntimeError(
+                f"{command[0]} ended with {made.returncode}: {made.stdout}{made.stderr}"
+            )
         self.start()
         with self.connect(password="") as connection, connection.cursor() as cursor:
             for host in ("localhost", socket.gethostname()):
@@ -90,7 +93,6 @@ class Server:
                     "--skip-name-resolve",
                     "--innodb-buffer-pool-size=32M",
                     "--innodb-flush-log-at-trx-commit=2",
-                    *self._options,
                     *self._options,
                 ],
                 stdout=log,

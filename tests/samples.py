@@ -45,14 +45,9 @@ def make_contract(**changes: Any) -> Contract:
 
 def make_study(engine: Engine, *, budget: int = 4, name: str = "study", **changes: Any) -> Study:
     """A study with that budget."""
-    max_attempts = changes.pop("max_attempts", 3)
-    return create_study(
-        engine,
-        name=name,
-        contract=make_contract(**changes),
-        budget=budget,
-        max_attempts=max_attempts,
-    )
+    others = {key: changes.pop(key) for key in ("max_attempts", "limits") if key in changes}
+    contract = make_contract(**changes)
+    return create_study(engine, name=name, contract=contract, budget=budget, **others)
 
 
 def proposer(seed: int = 0) -> Callable[[], Proposal]:
@@ -87,6 +82,7 @@ def take(
     lease_seconds: float = 60.0,
     propose: Callable[[], Proposal] | None = None,
     ahead: bool = False,
+    hurry: bool = False,
 ) -> Claim:
     """Claim a trial that must be there."""
     found = claim(
@@ -96,6 +92,7 @@ def take(
         lease_seconds=lease_seconds,
         propose=propose or proposer(worker_id),
         ahead=ahead,
+        hurry=hurry,
     )
     if not isinstance(found, Claim):
         raise AssertionError(f"nothing to claim: {found}")

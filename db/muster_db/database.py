@@ -37,6 +37,12 @@ def place_of(database: Database) -> str:
     return database.place if isinstance(database, Remote) else show(database.url)
 
 
+def write_often(database: Database) -> None:
+    """Say that this process writes every few seconds, so that reads may wait for its commits."""
+    if not isinstance(database, Remote):
+        database.update_execution_options(muster_writes_soon=True)
+
+
 def set_patience(database: Database, seconds: float) -> None:
     """Change how long verbs go on trying before they raise Unavailable."""
     if isinstance(database, Remote):

@@ -42,6 +42,11 @@ class Limits:
 NO_LIMITS = Limits()
 
 
+def has_any(row: Row[Any]) -> bool:
+    """Whether the study in this row of muster_studies ends by more than its budget."""
+    return row.ends_at is not None or row.patience is not None
+
+
 def enforce(connection: Connection, row: Row[Any], *, direction: str) -> bool:
     """Whether a limit of the study in this row of muster_studies is reached.
 

@@ -131,7 +131,9 @@ class Mirror:
         proposal = self._draw(
             suggest, history, number=number, worker_ordinal=worker_ordinal, own=own
         )
-        return None if proposal.is_repeat or proposal.hash == own else proposal
+        if proposal.is_repeat or proposal.hash == own:
+            return None
+        return replace(proposal, replaces=tuple(params))
 
     def _look(self) -> History:
         """What draws may know by now; a draw may take a second, and nobody must wait for it."""

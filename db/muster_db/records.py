@@ -11,6 +11,7 @@ from typing import Any
 
 from optuna.distributions import (
     BaseDistribution,
+    FloatDistribution,
     distribution_to_json,
 )
 from optuna.storages._rdb.models import TrialIntermediateValueModel, TrialValueModel
@@ -53,12 +54,22 @@ class Proposal:
     """A configuration to try. is_repeat: nothing new is left, so it may be one tried before.
 
     only_for: the trial's number that it is meant for; under another it must not be claimed.
+    replaces: the parameters' names of the configuration in whose place it comes, where known.
     """
 
     params: dict[str, Any]
     distributions: dict[str, Distribution]
     is_repeat: bool = False
     only_for: int | None = None
+    replaces: tuple[str, ...] = ()
+
+    @property
+    def may_recur(self) -> bool:
+        """Whether another draw may be the same: no parameter is a continuous one."""
+        return not any(
+            isinstance(each, FloatDistribution) and each.step is None and each.low < each.high
+            for each in self.distributions.values()
+        )
 
     @property
     def hash(self) -> str:
@@ -86,7 +97,8 @@ def insert_trial(
 def replace_params(connection: Connection, trial_id: int, proposal: Proposal) -> None:
     """Give a trial that has not begun another configuration; names that stay keep their rows."""
     ours = optuna_params.c.trial_id == trial_id
-    names = set(connection.execute(select(optuna_params.c.param_name).where(ours)).scalars())
+    known = select(optuna_params.c.param_name).where(ours)
+    names = set(proposal.replaces) or set(connection.execute(known).scalars())
     kept = {
         name: each.to_internal_repr(proposal.params[name])
         for name, each in proposal.distributions.items()

@@ -90,7 +90,8 @@ def begin(engine: Engine, held: Claim, *, redrawn: Proposal | None = None) -> No
             records.replace_params(connection, held.trial_id, redrawn)
         leases.mark_changed(connection, held.study_id, held.trial_id)
         # The study's row is locked from here to the commit: nobody else begins the same meanwhile.
-        if redrawn is not None and _is_elsewhere(connection, held, redrawn):
+        is_unsure = redrawn is not None and redrawn.may_recur
+        if redrawn is not None and is_unsure and _is_elsewhere(connection, held, redrawn):
             raise LeaseLost(f"trial {held.number}: another worker has its configuration")
 
     transact(engine, verb)

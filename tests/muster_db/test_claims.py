@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
 
 import pytest
+from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 from sqlalchemy import Engine, select
 
@@ -13,8 +15,10 @@ from muster_db import schema, trials
 from muster_db.budget import extend_budget
 from muster_db.claims import Claim, claim
 from muster_db.engine import connect
+from muster_db.limits import Limits
 from muster_db.mirror import Mirror
 from muster_db.progress import StudyProgress, progress
+from muster_db.records import Proposal
 from muster_db.study import Study, resume_study, stop_study
 from muster_db.tables import studies
 from samples import make_study, proposer, run_out, take
@@ -231,12 +235,19 @@ def test_trial_begins_with_the_configuration_that_it_was_drawn_anew_as(engine: E
     assert again.params != redrawn.params
 
 
+def a_choice() -> Proposal:
+    """What another worker may draw as well, for nothing of it is continuous."""
+    return Proposal(
+        {"architecture": "gru"}, {"architecture": CategoricalDistribution(("gru", "x"))}
+    )
+
+
 def test_configuration_that_another_worker_has_is_not_begun(engine: Engine) -> None:
     study = make_study(engine, budget=2)
     held = take(engine, study, ahead=True)
-    take(engine, study, propose=proposer(9))
+    take(engine, study, propose=a_choice)
     with pytest.raises(LeaseLost, match="another worker has its configuration"):
-        trials.begin(engine, held, redrawn=proposer(9)())
+        trials.begin(engine, held, redrawn=a_choice())
     assert load(engine, "study").trials[0].params == held.params
     trials.release(engine, held)
     assert take(engine, study, worker_id=3).number == 0
@@ -250,7 +261,7 @@ def test_two_that_begin_the_same_configuration_at_once_do_not_both_have_it(
     schema.initialise(engine)
     study = make_study(engine, budget=2)
     held = [take(engine, study, worker_id=worker, ahead=True) for worker in range(2)]
-    redrawn = proposer(9)()
+    redrawn = a_choice()
     owns = [connect(mariadb_url) for _ in held]
     locked = select(studies).where(studies.c.study_id == study.study_id).with_for_update()
     waiting = "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'Updating'"
@@ -281,3 +292,34 @@ def test_trial_that_never_began_has_had_no_attempt(engine: Engine, way: str) -> 
     assert (again.number, again.attempt) == (0, 1)
     trials.release(engine, again)
     assert take(engine, study, worker_id=3).attempt == 2
+
+
+def test_hurried_claim_takes_a_slot_only_where_nobody_left_a_trial(engine: Engine) -> None:
+    study = make_study(engine, budget=3)
+    asked = count()
+
+    def propose() -> Proposal:
+        return proposer(next(asked))()
+
+    first = take(engine, study, propose=propose, ahead=True, hurry=True)
+    assert (first.number, next(asked)) == (0, 1)
+    trials.release(engine, first)
+    again = take(engine, study, worker_id=2, propose=propose, ahead=True, hurry=True)
+    assert again.number == 0
+    numbers = [take(engine, study, propose=propose, ahead=True, hurry=True).number for _ in "ab"]
+    assert numbers == [1, 2]
+    over = claim(
+        engine, study, worker_id=3, lease_seconds=60.0, propose=propose, ahead=True, hurry=True
+    )
+    assert over == StudyProgress(3, 0, 0, 0, "open", ahead=3)
+
+
+def test_hurried_claim_heeds_the_limits_of_a_study(engine: Engine) -> None:
+    study = make_study(engine, budget=3, limits=Limits(patience=1))
+    for _ in range(2):
+        tell(engine, take(engine, study))
+    over = claim(
+        engine, study, worker_id=1, lease_seconds=60.0, propose=proposer(), ahead=True, hurry=True
+    )
+    assert isinstance(over, StudyProgress)
+    assert over.is_finished

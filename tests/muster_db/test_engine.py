@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, event, select, text, update
 from databases import sqlite_with_tables
 from muster.errors import AccessDenied, MusterError, Unavailable, UserError
 from muster_db import blobs, schema
+from muster_db.database import write_often
 from muster_db.engine import connect, now, transact
 from muster_db.tables import studies
 from samples import make_study
@@ -175,3 +176,33 @@ def test_an_error_message_never_shows_parameters(engine: Engine) -> None:
         transact(engine, lambda c: c.execute(text("SELECT :x FROM nowhere"), {"x": "swordfish"}))
     assert seen
     assert not any("swordfish" in line for line in seen)
+
+
+@pytest.mark.mariadb
+def test_reads_left_open_see_what_others_commit_and_keep_no_write_back(mariadb_url: str) -> None:
+    one, other = connect(mariadb_url), connect(mariadb_url)
+    write_often(one)
+
+    def count(engine: Engine) -> int:
+        found = transact(
+            engine,
+            lambda connection: connection.exec_driver_sql("SELECT COUNT(*) FROM seen").scalar(),
+            read_only=True,
+        )
+        return int(found or 0)
+
+    def add(connection: Connection) -> None:
+        connection.exec_driver_sql("INSERT INTO seen VALUES (1)")
+
+    transact(other, lambda connection: connection.exec_driver_sql("CREATE TABLE seen (x INTEGER)"))
+    assert count(one) == 0
+    transact(other, add)
+    assert count(one) == 1
+    with pytest.raises(ZeroDivisionError):
+        transact(one, lambda _: 1 / 0, read_only=True)
+    assert count(one) == 1
+    transact(one, add)
+    assert (count(other), count(one)) == (2, 2)
+    one.dispose()
+    transact(other, lambda connection: connection.exec_driver_sql("DROP TABLE seen"))
+    other.dispose()

@@ -39,11 +39,12 @@ def test_reports_arrive_in_order_and_a_later_one_of_the_same_step_wins(engine: E
     outbox = Outbox(claim)
     for step, value in [(0, 0.1), (1, 0.2), (1, 0.3), (2, 0.4)]:
         outbox.report(step, value)
-    assert outbox.has_news
+    assert outbox.is_due(0.0)
+    assert not outbox.is_due(60.0)
     outbox.send(engine, nothing)
     outbox.report(3, 0.5)
     outbox.send(engine, nothing)
-    assert not outbox.has_news
+    assert not outbox.is_due(0.0)
     assert list(reports(engine, claim).items()) == [(0, 0.1), (1, 0.3), (2, 0.4), (3, 0.5)]
 
 

@@ -101,10 +101,10 @@ class Attempts:
             except LeaseLost:
                 outbox.is_lost.set()
 
-    def send(self, pulse: Callable[[], None]) -> None:
-        """Send what training has said; pulse is called between the pieces of what is large."""
+    def send(self, pulse: Callable[[], None], *, after_seconds: float) -> None:
+        """Send what training has said that long ago; pulse is called between pieces."""
         for _, outbox in self.running():
-            if outbox.ending is None and outbox.has_news:
+            if outbox.ending is None and outbox.is_due(after_seconds):
                 try:
                     outbox.send(self._engine, pulse)
                 except LeaseLost:

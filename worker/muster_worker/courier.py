@@ -202,8 +202,7 @@ class Courier:
             if self._ahead.is_wanted and self._timetable.is_due("claim", IDLE_SECONDS):
                 self._claim()
             beat = self._settings.heartbeat_seconds
-            if self._timetable.is_due("send", min(REPORT_SECONDS, beat)):
-                self._attempts.send(self._pulse)
+            self._attempts.send(self._pulse, after_seconds=min(REPORT_SECONDS, beat))
             if self._timetable.is_due("news", min(NEWS_SECONDS, beat)):
                 self._fetch_news()
         except Unavailable as error:
@@ -237,6 +236,9 @@ class Courier:
             return self._fail(error)
         except UserError as error:
             return self._fail(error)
+        if isinstance(found, Ready) and found.claim.attempt == 1 and len(self._room.desks) == 1:
+            # The claim has looked for them, and found the study open.
+            self._timetable.done("news")
         return self._ahead.answer(found)
 
     def _describe(self, steps_per_second: float | None) -> None:

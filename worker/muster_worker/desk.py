@@ -17,6 +17,7 @@ from muster.space import parse_space
 from muster_db import blobs, claims, datasets, joining, workers
 from muster_db.claims import Claim
 from muster_db.database import Database
+from muster_db.limits import NO_LIMITS
 from muster_db.mirror import Mirror
 from muster_db.progress import StudyProgress
 from muster_db.records import Proposal
@@ -36,6 +37,7 @@ class Desk:
         self.context = context
         self.worker = worker
         self.served = 0
+        self._hurries = False
         self._engine = engine
 
     @property
@@ -53,6 +55,8 @@ class Desk:
 
         Raises Unavailable.
         """
+        # Where the last one took a new slot, nobody has left anything, most likely.
+        hurry, self._hurries = self._hurries, False
         found = claims.claim(
             self._engine,
             self.study,
@@ -62,9 +66,11 @@ class Desk:
                 self.context.space.suggest, worker_ordinal=self.worker.ordinal
             ),
             ahead=ahead,
+            hurry=ahead and hurry,
         )
         if isinstance(found, Claim):
             self.served += 1
+            self._hurries = found.attempt == 1 and self.study.limits == NO_LIMITS
         return found
 
     def draws_late(self, claim: Claim) -> bool:

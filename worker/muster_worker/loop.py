@@ -14,7 +14,7 @@ from muster.errors import AccessDenied, MembershipEnded, NotAllowed
 from muster.logs import about
 from muster.settings import Settings
 from muster_db import blobs
-from muster_db.database import Database, set_patience
+from muster_db.database import Database, set_patience, write_often
 from muster_worker.courier import Courier
 from muster_worker.machine import Machine
 from muster_worker.outbox import Outcome
@@ -54,6 +54,7 @@ def work(
     database does not let this worker in any more.
     """
     set_patience(engine, PATIENCE_SECONDS)
+    write_often(engine)
     courier = Courier(engine, study_name=study_name, machine=machine, settings=settings, stop=stop)
     if stop.is_set():
         return Ended()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from threading import Event, Lock
@@ -62,6 +64,8 @@ class Outbox:
         self._stored = stored
         self._is_first_news = claim.attempt == 1
         self._reports: list[tuple[int, float]] = []
+        # When the oldest of them was queued.
+        self._since = math.inf
         self._checkpoint: bytes | None = None
         self._names: dict[str, str] = {}
         self._lock = Lock()
@@ -70,6 +74,8 @@ class Outbox:
         """Queue an intermediate value; of too many, every second one of the older half goes."""
         self.last_report = step, value
         with self._lock:
+            if not self._reports:
+                self._since = time.monotonic()
             self._reports.append((step, value))
             if len(self._reports) > MOST_REPORTS:
                 older = MOST_REPORTS // 2
@@ -164,9 +170,12 @@ class Outbox:
         gone = set(sent)
         with self._lock:
             self._reports = [each for each in self._reports if each not in gone]
+            self._since = time.monotonic() if self._reports else math.inf
 
-    @property
-    def has_news(self) -> bool:
-        """Whether something is queued beside the ending."""
+    def is_due(self, seconds: float) -> bool:
+        """Whether a checkpoint is queued, or a report for that long.
+
+        What a trial of a second has to say goes with its ending.
+        """
         with self._lock:
-            return bool(self._reports) or self._checkpoint is not None
+            return self._checkpoint is not None or time.monotonic() - self._since >= seconds
