@@ -142,7 +142,7 @@ def test_trial_that_was_lost_does_not_count_as_ended(
     end(Ending("complete", value=5.0))
     wait_until(lambda: courier.counts["lost"] == 1)
     mirror.refresh()
-    assert mirror._look().states[first.claim.number] == TrialState.RUNNING
+    assert mirror._look().states[first.claim.number] != TrialState.COMPLETE
 
 
 def _state(engine: Engine, study: Study, ready: Ready) -> TrialState:
