@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.client import HTTPConnection
+from http.client import BadStatusLine, HTTPConnection, HTTPResponse
 from typing import Any, Final
 
 PROCESSES: Final = 2
@@ -85,9 +85,18 @@ def _look(
 def timed(connection: HTTPConnection, path: str, cookie: str) -> float:
     """Milliseconds until the whole answer is there; raises RuntimeError for anything but 200."""
     started = time.perf_counter()
-    connection.request("GET", path, headers={"Cookie": cookie})
-    answer = connection.getresponse()
-    content = answer.read()
+    try:
+        answer, content = _ask(connection, path, cookie)
+    except (ConnectionError, BadStatusLine):
+        # The server has closed a connection that was idle; a browser opens another.
+        connection.close()
+        answer, content = _ask(connection, path, cookie)
     if answer.status != 200:
         raise RuntimeError(f"{path}: {answer.status} {content[:200]!r}")
     return (time.perf_counter() - started) * 1000
+
+
+def _ask(connection: HTTPConnection, path: str, cookie: str) -> tuple[HTTPResponse, bytes]:
+    connection.request("GET", path, headers={"Cookie": cookie})
+    answer = connection.getresponse()
+    return answer, answer.read()
