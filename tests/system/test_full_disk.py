@@ -105,7 +105,7 @@ def test_full_folder_of_results_is_told_and_holds_nothing_half(
     done(*vote, folder=finished.folder)
 
 
-@pytest.mark.parametrize("size", ["640k", "3m"])
+@pytest.mark.parametrize("size", ["640k", "2m"])
 def test_run_that_fills_its_disk_ends_with_one_message_and_goes_on_later(
     small_disk: DiskMaker, tmp_path: Path, size: str
 ) -> None:
