@@ -130,7 +130,7 @@ def quiet(site: Site) -> Iterator[None]:
 
 
 def shoot(page: Page, name: str) -> None:
-    """Leave a picture for people where MUSTER_TEST_PICTURES names a folder."""
+    """Leave a picture for people where PICTURES names a folder."""
     folder = os.environ.get("PICTURES")
     if folder:
         page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)
