@@ -230,18 +230,8 @@ def _insert(
     unless_left: bool,
 ) -> Claim | StudyProgress | None:
     study = claimant.study
-    taken = connection.execute(
-        update(studies)
-        .where(
-            studies.c.study_id == study.study_id,
-            studies.c.claimed < studies.c.budget,
-            studies.c.state == OPEN,
-        )
-        .values(claimed=studies.c.claimed + 1, revision=studies.c.revision + 1)
-    ).rowcount
-    if taken != 1:
+    if not _count_up(connection, study):
         return read_progress(connection, study)
-    # The study's row is locked from here to the commit: nobody else takes a number meanwhile.
     same = trials.c.study_id == study.study_id, trials.c.params_hash == proposal.hash
     looked_up: list[ColumnElement[Any]] = [exists().where(*same).label("is_known")]
     if unless_left:
@@ -251,11 +241,9 @@ def _insert(
     is_misplaced = proposal.only_for not in (None, number)
     is_barred = unless_left and (row.left > 0 or limits.has_any(row))
     if is_misplaced or is_barred or (not may_repeat and row.is_known):
-        connection.execute(
-            update(studies)
-            .where(studies.c.study_id == study.study_id)
-            .values(claimed=number, revision=row.revision - 1)
-        )
+        back = {"claimed": number, "revision": row.revision - 1}
+        counted = update(studies).where(studies.c.study_id == study.study_id)
+        connection.execute(counted.values(back))
         return None
     trial_id = records.insert_trial(
         connection,
@@ -281,15 +269,21 @@ def _insert(
             params=digest.of_params(proposal.params, proposal.distributions),
         )
     )
-    return Claim(
-        study.study_id,
-        trial_id,
-        number,
-        dict(proposal.params),
-        1,
-        claimant.token,
-        claimant.lease_seconds,
+    return _claim(claimant, trial_id, number, dict(proposal.params), attempt=1)
+
+
+def _count_up(connection: Connection, study: StudyKey) -> bool:
+    """Whether the budget has one more; the study's row is locked from here to the commit."""
+    counted = connection.execute(
+        update(studies)
+        .where(
+            studies.c.study_id == study.study_id,
+            studies.c.claimed < studies.c.budget,
+            studies.c.state == OPEN,
+        )
+        .values(claimed=studies.c.claimed + 1, revision=studies.c.revision + 1)
     )
+    return counted.rowcount == 1
 
 
 def _claim_of(connection: Connection, trial_id: int, claimant: Claimant) -> Claim:
@@ -297,12 +291,18 @@ def _claim_of(connection: Connection, trial_id: int, claimant: Claimant) -> Clai
         select(trials.c.number, trials.c.attempt).where(trials.c.trial_id == trial_id)
     ).one()
     params, _ = records.read_params(connection, [trial_id])[trial_id]
+    return _claim(claimant, trial_id, row.number, params, attempt=row.attempt)
+
+
+def _claim(
+    claimant: Claimant, trial_id: int, number: int, params: dict[str, Any], *, attempt: int
+) -> Claim:
     return Claim(
         claimant.study.study_id,
         trial_id,
-        row.number,
+        number,
         params,
-        row.attempt,
+        attempt,
         claimant.token,
         claimant.lease_seconds,
     )
